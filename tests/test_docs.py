@@ -1,0 +1,111 @@
+"""What the documents say is run: doctests, code blocks, commands, links."""
+
+from __future__ import annotations
+
+import doctest
+import hashlib
+import importlib
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+FOLDERS = {"graphc": "graphc", "backends": "graphc.backends", "viz": "graphc.viz"}
+
+# The first example of the README is a promise to programs written elsewhere: names and meanings
+# stay. Whoever changes it on purpose changes this sum too, and says so in CHANGELOG.md.
+PROMISE = "730d3d8fa15bb90406c0c7be2acc359b344a3ab662cc0ec1572e00e621159582"
+
+
+def modules() -> Iterator[str]:
+    """Names of all modules of the package, private ones too."""
+    for folder, name in FOLDERS.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            parts = path.relative_to(ROOT / folder).with_suffix("").parts
+            yield ".".join([name, *(part for part in parts if part != "__init__")])
+
+
+def blocks(path: Path, language: str) -> list[tuple[int, str]]:
+    """Fenced blocks of one language as (line of the first statement, text)."""
+    text = path.read_text(encoding="utf-8")
+    fences = re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [(text.count("\n", 0, fence.start(1)) + 1, fence[1]) for fence in fences]
+
+
+def commands(path: Path) -> list[str]:
+    """Lines of the shell blocks, without comments."""
+    lines = (line for _, block in blocks(path, "sh") for line in block.splitlines())
+    return [line for line in (line.split("#")[0].strip() for line in lines) if line]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("name", modules())
+def test_doctests(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
+    # The module's own names are not lent to its examples: what stands there works when copied.
+    finder = doctest.DocTestFinder(exclude_empty=True)
+    runner = doctest.DocTestRunner(optionflags=flags)
+    report: list[str] = []
+    for example in finder.find(importlib.import_module(name), name, globs={"__name__": "__main__"}):
+        runner.run(example, out=report.append)
+    assert runner.failures == 0, "".join(report)
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_code_blocks_run(path: Path, tmp_path: Path) -> None:
+    """All blocks of a document, in their order, in one process of its own."""
+    source: list[str] = []
+    for line, text in blocks(path, "python"):
+        source += [""] * (line - 1 - len(source))  # a traceback shows the document's own lines
+        source += text.splitlines()
+    script = tmp_path / path.name
+    script.write_text("\n".join(source) + "\n", encoding="utf-8")
+    result = subprocess.run(
+        [sys.executable, "-W", "error", script.name],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_first_example_is_the_promise() -> None:
+    (_, text), *_ = blocks(ROOT / "README.md", "python")
+    assert hashlib.sha256(text.encode()).hexdigest() == PROMISE
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_commands_exist(path: Path) -> None:
+    from typer.main import get_command
+
+    from graphc.cli import main
+
+    subcommands = set(getattr(get_command(main), "commands", {}))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z]+):", makefile, re.MULTILINE))
+    for command in commands(path):
+        program, *words = command.split()
+        if program.endswith("graphc"):
+            assert words[0] in subcommands, command
+        elif program == "make":
+            assert words[0] in targets, command
+
+
+@pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)
+def test_links_lead_somewhere(path: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:|#)([^)#]+)", path.read_text(encoding="utf-8"))
+    missing = [target for target in targets if not (path.parent / target).exists()]
+    assert missing == []
