@@ -1,0 +1,81 @@
+"""Names of the zoo's networks and how each is built."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from graphc.ir import Graph, GraphError, input
+from graphc.ir.naming import suggest
+from graphc.nn import Module
+from graphc.ops.softmax import cross_entropy
+
+Builder = Callable[[tuple[int, int, int], int], Module]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One network: what builds it for an image (c, h, w) and classes, and the published sizes."""
+
+    build: Builder
+    image: tuple[int, int, int]
+    classes: int
+
+
+_ZOO: dict[str, Entry] = {}
+
+
+def register(
+    name: str, *, image: tuple[int, int, int], classes: int
+) -> Callable[[Builder], Builder]:
+    """Put a network into the zoo under ``name``, with the sizes of its publication as defaults."""
+
+    def keep(builder: Builder) -> Builder:
+        _ZOO[name] = Entry(builder, image, classes)
+        return builder
+
+    return keep
+
+
+def names() -> list[str]:
+    """What ``build`` knows.
+
+    >>> from graphc import models
+    >>> "lenet-5" in models.names()
+    True
+    """
+    return list(_ZOO)
+
+
+def build(
+    name: str, *, classes: int | None = None, image: tuple[int, int, int] | None = None
+) -> Graph:
+    """A network of the zoo, as a graph.
+
+    Its inputs are ``image`` (N, c, h, w), float32, and ``label`` (N,), int64; its outputs
+    ``logits`` (N, classes) and ``loss``, the batch mean of the cross entropy.
+    classes, image=(c, h, w): where left out, those of the publication. Raises GraphError for an
+    unknown name or a bad size, ShapeError for an image that is too small for the network.
+
+    >>> from graphc import models
+    >>> models.build("lenet-5").parameter_count()
+    61706
+    """
+    entry = _ZOO.get(name)
+    if entry is None:
+        raise GraphError(f"no network is called {name!r}{suggest(str(name), _ZOO)}")
+    outputs = _positive("classes", entry.classes if classes is None else classes)
+    sizes = tuple(entry.image if image is None else image)
+    if len(sizes) != 3:
+        raise GraphError(f"image={image!r} is not (channels, height, width)")
+    channels, height, width = (_positive("image", size) for size in sizes)
+    x = input("image", ("N", channels, height, width))
+    label = input("label", ("N",), dtype="int64")
+    logits = entry.build((channels, height, width), outputs)(x)
+    return Graph({"logits": logits, "loss": cross_entropy(logits, label)})
+
+
+def _positive(what: str, value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise GraphError(f"{what} has the size {value!r}, which is not a positive int")
+    return value

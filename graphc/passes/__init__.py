@@ -1,0 +1,22 @@
+"""Passes: functions Graph -> Graph, each with a name and a one-line law.
+
+``graph.apply(passes.backward(), passes.sgd(lr=0.1))`` runs them in order, verifies after each, and
+keeps every graph on the way in ``.history``. ``passes.define`` makes your own.
+"""
+
+from graphc.passes.backward import backward
+from graphc.passes.define import Pass, define
+from graphc.passes.inference import inference
+from graphc.passes.insert_dropout import insert_dropout
+from graphc.passes.sgd import sgd
+from graphc.passes.weight_decay import weight_decay
+
+__all__ = [
+    "Pass",
+    "backward",
+    "define",
+    "inference",
+    "insert_dropout",
+    "sgd",
+    "weight_decay",
+]

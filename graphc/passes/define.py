@@ -1,0 +1,74 @@
+"""What a pass is: a function Graph -> Graph with a name and its law in one line."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, ParamSpec, overload
+
+from graphc.ir import Graph, GraphError
+
+Options = ParamSpec("Options")
+Function = Callable[[Graph], Graph]
+
+
+class Pass:
+    """A function Graph -> Graph, or one that takes options and gives such a function.
+
+    Attributes: ``name`` (what the history calls it), ``law`` (one line: what it does). The repr is
+    what the user wrote, e.g. ``passes.sgd(lr=0.1)``.
+    """
+
+    name: str
+    law: str
+
+    def __init__(self, function: Callable[..., Any], call: str = "") -> None:
+        functools.update_wrapper(self, function)
+        self.name = function.__name__
+        self.law = (function.__doc__ or "").strip().split("\n", 1)[0]
+        self._function = function
+        self._call = call or self.name
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        """Run on a graph, or take the options: which of the two it is, the result tells."""
+        result = self._function(*args, **options)
+        if isinstance(result, Graph):
+            return result
+        if not callable(result) or any(isinstance(arg, Graph) for arg in args):
+            raise GraphError(
+                f"the pass {self.name} gave a {type(result).__name__}, not a Graph: a pass returns "
+                f"a Graph, and one that takes options is written passes.{self.name}(…)"
+            )
+        shown = [*map(repr, args), *(f"{key}={value!r}" for key, value in options.items())]
+        configured = Pass(self._function, f"{self.name}({', '.join(shown)})")
+        configured._function = result
+        return configured
+
+    def __repr__(self) -> str:
+        return f"passes.{self._call}"
+
+
+@overload
+def define(function: Function) -> Pass: ...
+@overload
+def define(function: Callable[Options, Function]) -> Callable[Options, Pass]: ...
+def define(function: Callable[..., Any]) -> Any:
+    """Make a pass of a function Graph -> Graph, or of one that takes options and gives such one.
+
+    Its name is the function's, its law the first line of the docstring. Check the options in the
+    outer function: there the user's own line is still in the traceback.
+
+    >>> import graphc as gx
+    >>> from graphc import passes
+    >>> @passes.define
+    ... def forget(*, output):
+    ...     '''outputs -> outputs without this one.'''
+    ...     def run(graph):
+    ...         return graph.select(*(name for name in graph.outputs if name != output))
+    ...     return run
+    >>> x = gx.input("x", (2,))
+    >>> graph = gx.Graph({"y": gx.relu(x), "z": gx.tanh(x)}).apply(forget(output="z"))
+    >>> list(graph.outputs), graph.made_by, forget(output="z")
+    (['y'], 'forget', passes.forget(output='z'))
+    """
+    return Pass(function)

@@ -1,0 +1,111 @@
+"""What every optimizer shares: the gradients it consumes, its rate, its states, its updates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from graphc.ir import Graph, GraphError, Node, facts, input, state
+from graphc.ir.node import describe
+from graphc.ir.types import is_float
+from graphc.ops.compare import cast
+from graphc.passes.select import factors
+
+Rate = float | str | Node
+# The state of one parameter called ``name``, and the update that the optimizer gives it.
+Remember = Callable[[str, Callable[[Node], Node]], Node]
+Direction = Callable[[Node, Node, Remember], Node]
+
+
+def number(value: object, what: str, *, low: float = 0.0, high: float = math.inf) -> float:
+    """``value`` if it is a finite number in [low, high]. Raises GraphError."""
+    real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
+    if not real or not (low <= float(value) <= high) or math.isinf(float(value)):  # type: ignore[arg-type]
+        limits = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
+        raise GraphError(f"{what} must be a number {limits}, not {value!r}")
+    return float(value)  # type: ignore[arg-type]
+
+
+def checked_rate(lr: object, what: str) -> Rate:
+    """A learning rate as the user may write it. Raises GraphError."""
+    if isinstance(lr, Node):
+        if lr.shape != () or not is_float(lr.dtype):
+            raise GraphError(
+                f"{what} must be a floating-point scalar, not {describe(lr)}", nodes=[lr]
+            )
+        return lr
+    if isinstance(lr, str):
+        if not (lr.isidentifier() and lr.isascii()):
+            raise GraphError(
+                f"{what}={lr!r} cannot be an input given by keyword: use an identifier such as 'lr'"
+            )
+        return lr
+    return number(lr, what)
+
+
+def optimize(
+    graph: Graph,
+    kind: str,
+    direction: Direction,
+    *,
+    lr: Rate,
+    lr_scale: Mapping[str, float],
+    keep_gradients: bool,
+) -> Graph:
+    """``graph`` with the updates w ← w - lr·direction(w, ∂w) of every parameter with a gradient."""
+    gradients = {
+        name: graph.outputs[f"grad/{name}"]
+        for name in graph.parameters
+        if f"grad/{name}" in graph.outputs
+    }
+    if not gradients:
+        raise GraphError(
+            f"{kind} found no outputs grad/<parameter>: run passes.backward() before it (an "
+            "optimizer consumes the gradients unless keep_gradients=True)"
+        )
+    rate = _node_of(graph, lr)
+    weights = {name: graph.parameters[name] for name in gradients}
+    scale = factors(graph, weights.values(), lr_scale, f"{kind}(lr_scale=…)")
+    updates = graph.leaf_updates
+    for name, weight in weights.items():
+        if weight in updates:
+            raise GraphError(
+                f"{kind} cannot update {describe(weight)}: another optimizer does already. "
+                "Differentiate with respect to different parameters: passes.backward(wrt=[…])",
+                nodes=[weight],
+            )
+        with facts.derive(weight):
+
+            def remember(
+                what: str, rule: Callable[[Node], Node], name: str = name, weight: Node = weight
+            ) -> Node:
+                memory = state(f"{kind}/{name}/{what}", weight.shape, dtype=weight.dtype)
+                updates[memory] = rule(memory)
+                return updates[memory]
+
+            step = direction(weight, gradients[name], remember)
+            factor = scale.get(weight, 1.0)
+            if isinstance(rate, Node):
+                own = cast(rate, weight.dtype)
+                step = (own if factor == 1.0 else own * factor) * step
+            else:
+                step = step * (rate * factor)
+            updates[weight] = weight - step
+    outputs = dict(graph.outputs)
+    if not keep_gradients:
+        for name in gradients:
+            del outputs[f"grad/{name}"]
+    return graph.rebuild(outputs, updates)
+
+
+def _node_of(graph: Graph, lr: Rate) -> Node | float:
+    """The rate in this graph: a name is the input so called, a new one where there is none."""
+    if not isinstance(lr, str):
+        return lr
+    known = graph.inputs.get(lr)
+    if known is None:
+        return input(lr, ())
+    checked_rate(known, f"the input {lr!r} as learning rate")
+    return known
