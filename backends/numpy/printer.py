@@ -1,0 +1,412 @@
+"""Prints a plan as NumPy source: one array call, or one loop over taps, a line.
+
+A pure function of the plan. No name from a user or a file enters the code: buffers are numbered,
+sizes are n0, n1, …; the user's lines stand in comments, cut to harmless characters.
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from graphc.compiler.plan import (
+    At, Buffer, Call, Dimension, Fit, Inside, Instruction, Linear, Plan, Scalar, Span, View, Whole,
+)  # fmt: skip
+from graphc.ir.dims import Dim, Size
+from graphc.ir.errors import BackendError
+from graphc.ir.types import TensorType
+
+WIDTH = 140
+
+# Schedule entry -> how NumPy writes it. {0} {1} are arguments, {out} the result.
+CALLS = {
+    "add": "np.add({0}, {1}, out={out})",
+    "sub": "np.subtract({0}, {1}, out={out})",
+    "mul": "np.multiply({0}, {1}, out={out})",
+    "div": "np.divide({0}, {1}, out={out})",
+    "pow": "np.power({0}, {1}, out={out})",
+    "max": "np.maximum({0}, {1}, out={out})",
+    "min": "np.minimum({0}, {1}, out={out})",
+    "neg": "np.negative({0}, out={out})",
+    "exp": "np.exp({0}, out={out})",
+    "log": "np.log({0}, out={out})",
+    "sqrt": "np.sqrt({0}, out={out})",
+    "tanh": "np.tanh({0}, out={out})",
+    "relu": "np.maximum({0}, 0, out={out})",
+    "abs": "np.absolute({0}, out={out})",
+    "sign": "np.sign({0}, out={out})",
+    "floor": "np.floor({0}, out={out})",
+    "sin": "np.sin({0}, out={out})",
+    "cos": "np.cos({0}, out={out})",
+    "eq": "np.equal({0}, {1}, out={out})",
+    "ne": "np.not_equal({0}, {1}, out={out})",
+    "lt": "np.less({0}, {1}, out={out})",
+    "le": "np.less_equal({0}, {1}, out={out})",
+    "gt": "np.greater({0}, {1}, out={out})",
+    "ge": "np.greater_equal({0}, {1}, out={out})",
+    "and": "np.logical_and({0}, {1}, out={out})",
+    "or": "np.logical_or({0}, {1}, out={out})",
+    "not": "np.logical_not({0}, out={out})",
+    "copy": "np.copyto({out}, {0})",
+    "cast": "np.copyto({out}, {0}, casting='unsafe')",
+    "copy_where": "np.copyto({out}, {0}, where={1})",
+    "fill": "{out}[...] = {0}",
+    "matmul": "np.matmul({0}, {1}, out={out})",
+    "add_reduce": "np.add.reduce({0}, axis={axis}, out={out})",
+    "max_reduce": "np.maximum.reduce({0}, axis={axis}, out={out})",
+    "min_reduce": "np.minimum.reduce({0}, axis={axis}, out={out})",
+    "argmax": "np.argmax({0}, axis={axis}, out={out})",
+    "uniform": "uniform({out}, {0}, {1}, {stream})",
+    "inside": "inside({0}, {1}, {2})",
+}
+
+HELPERS = {
+    "fit": '''
+def fit(n, c, k, d, size):
+    """Slices: the points a of range(n) where (c*a + k)/d is whole and in range(size); what they point at."""
+    g = math.gcd(c, d)
+    step, first = d // g, max(0, -(k // c))
+    if k % g:
+        return slice(0, 0), slice(0, 0)
+    first += next(t for t in range(step) if (c * (first + t) + k) % d == 0)
+    count = max(0, (min(n - 1, ((size - 1) * d - k) // c) - first) // step + 1)
+    at = (c * first + k) // d
+    return slice(first, first + count * step, step), slice(at, at + count * (c // g), c // g)
+''',
+    "uniform": '''
+def uniform(out, seed, step, stream):
+    """The stream's numbers of this step, in [0, 1)."""
+    bits = np.random.Philox(key=np.array([int(seed), stream], np.uint64), counter=[0, 0, int(step), 0])
+    np.random.Generator(bits).random(out=out, dtype=np.float32)
+''',
+    "inside": '''
+def inside(labels, low, high):
+    """Every label must be one of range(low, high)."""
+    if labels.size and not low <= labels.min() <= labels.max() < high:
+        raise ValueError(f"a label is outside [{low}, {high}): they run from {labels.min()} to {labels.max()}")
+''',
+}
+
+HEAD = '''"""{title}"""
+import math
+import os
+import sys
+
+if "numpy" not in sys.modules:  # the last bits of a matrix product depend on the number of threads
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ[name] = "{threads}"
+import numpy as np
+
+ARENA = {arena}  # bytes
+'''
+
+TAIL = '''
+
+def memory(size):
+    """``size`` bytes that begin at a multiple of 64."""
+    raw = np.empty(size + 64, np.uint8)
+    start = -raw.ctypes.data % 64
+    return raw[start : start + size]
+
+
+def run(variables, inputs):
+    """One step on lists of arrays in the order of the table: overwrites variables, returns outputs."""
+    return bind(memory(ARENA), inputs, variables, {sizes})()
+'''
+
+
+@dataclass
+class NumpySource:
+    """Printed source, with the instruction behind each of its lines."""
+
+    source: str
+    lines: dict[int, int] = field(default_factory=dict)
+    first_update: int = 0
+
+
+def print_plan(plan: Plan, *, threads: int = 1, poison: bool = False) -> NumpySource:
+    """The source of one step. ``poison`` adds lines that fill dead memory with NaN."""
+    return _Printer(plan, threads, poison).run()
+
+
+class _Printer:
+    def __init__(self, plan: Plan, threads: int, poison: bool) -> None:
+        self.plan = plan
+        self.threads = threads
+        self.poison = poison
+        self.table: list[str] = []
+        self.views: dict[View, str] = {}
+        self.sizes = {name: f"n{i}" for i, name in enumerate(plan.capacity)}
+        self.helpers: set[str] = set()
+
+    def run(self) -> NumpySource:
+        for buffer in self.plan.buffers:
+            self._declare(buffer)
+        body: list[tuple[str, int]] = []
+        for number, instruction in enumerate(self.plan.instructions):
+            body.append((self._line(number, instruction), number))
+            if self.poison:
+                body += [(text, number) for text in self._poison(number)]
+        outputs = ", ".join(f"b{number}.copy()" for _, number in self.plan.schedule.outputs)
+        direct = {result for result, _ in self.plan.schedule.direct}
+        first = next(
+            (
+                i
+                for i, (_, n) in enumerate(body)
+                if n < len(self.plan.instructions)
+                and any(w and b in direct for b, w in self.plan.instructions[n].buffers().items())
+            ),
+            len(body) + 1,
+        )
+        end = len(self.plan.instructions)
+        body.append((f"outputs = ({outputs},)", end))
+        body += [
+            (f"np.copyto(b{variable}, b{result})", end)
+            for variable, result in self.plan.schedule.copies
+        ]
+        body.append(("return outputs", end))
+        return self._assemble(body, first)
+
+    def _assemble(self, body: list[tuple[str, int]], first: int) -> NumpySource:
+        rows = HEAD.format(
+            title="A step printed by graphc; runs with NumPy alone: see run() at the end.",
+            threads=self.threads, arena=self.plan.peak_bytes,
+        ).splitlines()  # fmt: skip
+        for name in sorted(self.helpers):
+            rows += ["", *HELPERS[name].splitlines()]
+        names = ", ".join(self.sizes.values())
+        rows += ["", "", f"def bind(arena, inputs, variables{', ' + names if names else ''}):"]
+        rows += ['    """The buffer table, and the step on it."""']
+        rows += [f"    {row}" for row in self.table]
+        rows += ["", "    @np.errstate(all='ignore')", "    def step():"]
+        start = len(rows)
+        rows += [f"        {text}" for text, _ in body]
+        rows += ["", "    return step"]
+        rows += TAIL.format(sizes=self._size_sources()).splitlines()
+        source = "\n".join(rows) + "\n"
+        return NumpySource(
+            source,
+            {start + 1 + i: number for i, (_, number) in enumerate(body)},
+            start + 1 + first,
+        )
+
+    def _size_sources(self) -> str:
+        """Where a standalone run reads each size: the axis of the input where it stands alone."""
+        found: dict[str, str] = {}
+        for i, (_, number) in enumerate(self.plan.schedule.inputs):
+            for axis, size in enumerate(self.plan.buffers[number].shape):
+                if isinstance(size, Dim) and size.name is not None:
+                    found.setdefault(size.name, f"inputs[{i}].shape[{axis}]")
+        return ", ".join(found[name] for name in self.sizes)
+
+    # -- the table ----------------------------------------------------------------------------
+
+    def _declare(self, buffer: Buffer) -> None:
+        name = f"b{buffer.number}"
+        shape = self._shape(buffer.shape)
+        place = self.plan.places[buffer.root]
+        dtype = buffer.dtype.name
+        if dtype == "bfloat16":
+            raise BackendError("the numpy backend does not compute in bfloat16: cast to float32")
+        schedule = self.plan.schedule
+        if buffer.root != buffer.number:
+            text = f"b{buffer.root}.reshape({shape})"
+        elif buffer.kind == "input":
+            text = f"inputs[{[n for _, n in schedule.inputs].index(buffer.number)}]"
+        elif buffer.kind == "variable":
+            text = f"variables[{[n for _, n in schedule.variables].index(buffer.number)}]"
+        elif buffer.kind == "constant":
+            text = self._constant(buffer.data)
+        elif buffer.kind == "range":
+            text = f"np.arange({self._size(buffer.shape[0])}, dtype=np.{_numpy(dtype)})"
+        elif place.space == "arena":
+            text = f"np.ndarray({shape}, np.{_numpy(dtype)}, arena, {place.offset})"
+        else:
+            text = f"b{place.space}"
+        self._row(f"{name} = {text}", f"{TensorType(buffer.shape, buffer.dtype)} {buffer.label}")
+
+    def _constant(self, data: np.ndarray[Any, Any]) -> str:
+        raw = base64.b64encode(np.ascontiguousarray(data).tobytes()).decode()
+        parts = [raw[i : i + 100] for i in range(0, len(raw), 100)] or [""]
+        self._row("import base64", "")
+        self._row("raw = (", "")
+        for part in parts:
+            self._row(f'    "{part}"', "")
+        self._row(")", "")
+        shape = ", ".join(map(str, data.shape))
+        return f"np.frombuffer(base64.b64decode(raw), np.{_numpy(data.dtype.name)}).reshape({shape})"
+
+    def _row(self, text: str, note: str) -> None:
+        self.table.append(_with_note(text, note, WIDTH - 4))
+
+    def _size(self, size: Size) -> str:
+        if isinstance(size, int):
+            return str(size)
+        return re.sub(r"[A-Za-z_]\w*", lambda m: self.sizes[m[0]], str(size))
+
+    def _shape(self, shape: tuple[Size, ...]) -> str:
+        inside = ", ".join(self._size(s) for s in shape)
+        return f"({inside}{',' if len(shape) == 1 else ''})"
+
+    # -- views --------------------------------------------------------------------------------
+
+    def _view(self, view: View, fits: tuple[Fit, ...]) -> str:
+        """The expression of a view."""
+        cuts = [self._cut(dim) for dim in view.dims]
+        text = f"b{view.buffer}"
+        if any(cut != ":" for cut in cuts):
+            while cuts and cuts[-1] == ":":
+                cuts.pop()
+            text += f"[{', '.join(cuts)}]"
+        if view.shape is not None:
+            text += f".reshape({self._shape(view.shape)})"
+        if view.order is not None:
+            kept = [axis for axis in view.order if axis is not None]
+            if kept != sorted(kept):
+                text += f".transpose({', '.join(map(str, kept))})"
+            if None in view.order:
+                inside = ", ".join("None" if axis is None else ":" for axis in view.order)
+                text += f"[{inside}]"
+        return text
+
+    def _cut(self, dim: Dimension) -> str:
+        match dim:
+            case Whole():
+                return ":"
+            case At():
+                return self._linear(dim.position)
+            case Inside():
+                return f"{'p' if dim.points else 'q'}{dim.fit}"
+            case Span():
+                start = dim.start
+                reach = dim.count * dim.step
+                stop = Linear(start.offset + reach, start.terms)
+                if dim.step < 0 and not stop.terms and stop.offset == -1:
+                    return f"{self._linear(start)}::{dim.step}"
+                step = "" if dim.step == 1 else f":{dim.step}"
+                if dim.step > 1:  # not past the last one: a shape must not depend on slack
+                    last = Linear(start.offset + (dim.count - 1) * dim.step + 1, start.terms)
+                    return f"{self._linear(start)}:{self._linear(last)}{step}"
+                return f"{self._linear(start)}:{self._linear(stop)}{step}"
+
+    def _linear(self, linear: Linear) -> str:
+        parts = [v if c == 1 else f"{c}*{v}" for v, c in linear.terms]
+        if not parts or not isinstance(linear.offset, int) or linear.offset:
+            parts.append(self._size(linear.offset))
+        return " + ".join(parts).replace("+ -", "- ")
+
+    def _operand(self, operand: View | Scalar, fits: tuple[Fit, ...]) -> str:
+        if isinstance(operand, Scalar):
+            return self._scalar(operand)
+        if operand.whole:
+            return f"b{operand.buffer}"
+        if operand not in self.views:
+            self.views[operand] = f"v{len(self.views)}"
+            self._row(f"{self.views[operand]} = {self._view(operand, fits)}", "")
+        return self.views[operand]
+
+    def _scalar(self, scalar: Scalar) -> str:
+        value = scalar.value
+        if isinstance(value, Linear):
+            return self._linear(value)
+        if isinstance(value, float) and not np.isfinite(value):
+            return "np.nan" if value != value else "np.inf" if value > 0 else "-np.inf"
+        return repr(value)
+
+    # -- lines --------------------------------------------------------------------------------
+
+    def _line(self, number: int, instruction: Instruction) -> str:
+        if instruction.loops or instruction.fits:
+            text = self._looped(number, instruction)
+        else:
+            text = "; ".join(
+                self._call(c, lambda o: self._operand(o, ())) for c in instruction.calls
+            )
+        lines = instruction.node.lines
+        note = f"{instruction.node.op.name} {lines[0] if lines else ''}"
+        return _with_note(text, note, WIDTH - 8)
+
+    def _looped(self, number: int, instruction: Instruction) -> str:
+        """``for x0, x1 in t3: …`` with the views of every turn made once, in the table."""
+        names: dict[View | Scalar, str] = {}
+        items: list[str] = []
+
+        def operand(item: View | Scalar) -> str:
+            if isinstance(item, Scalar) and not (
+                isinstance(item.value, Linear) and item.value.terms
+            ):
+                return self._scalar(item)
+            if item not in names:
+                names[item] = f"x{len(names)}"
+                items.append(
+                    self._scalar(item)
+                    if isinstance(item, Scalar)
+                    else self._view(item, instruction.fits)
+                )
+            return names[item]
+
+        calls = "; ".join(self._call(call, operand) for call in instruction.calls)
+        table = f"t{number}"
+        self.table.append(f"{table} = [")
+        self.table.append(f"    ({', '.join(items)},)")
+        for loop in instruction.loops:
+            self.table.append(f"    for {loop.variable} in range({loop.extent})")
+        for i, fit in enumerate(instruction.fits):
+            self.helpers.add("fit")
+            numbers = ", ".join(
+                (
+                    self._size(fit.extent), str(fit.coefficient), self._linear(fit.start),
+                    str(fit.divisor), self._size(fit.size),
+                )
+            )  # fmt: skip
+            self.table.append(f"    for p{i}, q{i} in [fit({numbers})]")
+        self.table.append("]")
+        return f"for {', '.join(names.values())}{',' if len(names) == 1 else ''} in {table}: {calls}"
+
+    def _call(self, call: Call, operand: Any) -> str:
+        if call.function in HELPERS:
+            self.helpers.add(call.function)
+        args = [operand(arg) for arg in call.args]
+        out = "" if call.out is None else operand(call.out)
+        template = CALLS.get(call.function)
+        if template is None:
+            raise BackendError(f"the numpy backend cannot compute {call.function!r}")
+        text = template.format(*args, out=out, **dict(call.options))
+        if call.function == "fill" and out.endswith("]"):
+            return text
+        return text
+
+    def _poison(self, number: int) -> list[str]:
+        """Fill what nobody reads any more, unless something else lives there already."""
+        rows: list[str] = []
+        for dead in self.plan.deaths[number]:
+            place = self.plan.places[dead]
+            heirs = {
+                root
+                for b, written in self.plan.instructions[number].buffers().items()
+                if written and (root := self.plan.buffers[b].root) != dead
+            }
+            if place.space != "arena" or any(self.plan.places[h] == place for h in heirs):
+                continue
+            shape = self._shape(self.plan.buffers[dead].shape)
+            item = self.plan.buffers[dead].dtype.itemsize
+            view = f"np.ndarray({shape}, 'V{item}', arena, {place.offset})"
+            name = f"dead{dead}"
+            self.table.append(f"{name} = {view}.view(np.uint8) if {item} > 1 else {view}.view('u1')")
+            rows.append(f"{name}[...] = 255")
+        return rows
+
+
+def _numpy(dtype: str) -> str:
+    return "bool_" if dtype == "bool" else dtype
+
+
+def _with_note(text: str, note: str, width: int) -> str:
+    """``text  # note``: the note is of harmless characters, and cut to fit."""
+    note = re.sub(r"[^\x20-\x7e]", "?", note).strip()
+    room = width - len(text) - 4
+    return f"{text}  # {note[:room]}" if note and room > 8 else text

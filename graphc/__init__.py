@@ -1,0 +1,233 @@
+"""graphc: a symbolic computation-graph compiler and visualizer. ``import graphc as gx``.
+
+Declare a network with ``gx.input`` and ``graphc.nn``, put its outputs into a ``gx.Graph``, transform
+it with ``graphc.passes``, run it with ``gx.compile``, draw it with ``graphc.viz``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from graphc.compiler.interpret import interpret
+from graphc.compiler.program import Program, compile
+from graphc.compiler.registry import available_backends
+from graphc.ir import (
+    BackendError,
+    Dim,
+    DTypeError,
+    FormatError,
+    Graph,
+    GraphError,
+    Guard,
+    Node,
+    ParseError,
+    ShapeError,
+    input,
+    parameter,
+    parse,
+    state,
+    verify,
+)
+from graphc.ops import (
+    abs,
+    add,
+    again,
+    avg_pool2d,
+    avg_pool2d_input_grad,
+    broadcast_to,
+    cast,
+    cat,
+    concat,
+    constant,
+    conv2d,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+    convolve2d,
+    cross_entropy,
+    div,
+    dropout,
+    edge,
+    equal,
+    exp,
+    flatten,
+    flip,
+    grad_sum,
+    greater,
+    greater_equal,
+    less,
+    less_equal,
+    linear,
+    log,
+    log_softmax,
+    logical_and,
+    logical_not,
+    logical_or,
+    matmul,
+    max,
+    max_pool2d,
+    max_pool2d_scatter,
+    max_pool2d_take,
+    maximum,
+    mean,
+    min,
+    minimum,
+    mul,
+    neg,
+    not_equal,
+    one_hot,
+    pad,
+    pow,
+    random_uniform,
+    relu,
+    reshape,
+    sigmoid,
+    sign,
+    size,
+    softmax,
+    sqrt,
+    square,
+    squeeze,
+    sub,
+    sum,
+    tanh,
+    track,
+    transpose,
+    unsqueeze,
+    where,
+)
+
+if TYPE_CHECKING:
+    from graphc import data, models, nn, passes, train
+    from graphc.train.checkpoint import load, save
+    from graphc.train.fit import History, fit
+
+__version__ = "0.1.0"
+
+# Loaded when first asked for: `import graphc` stays fast, and never loads what it does not use.
+_MODULES = ("data", "models", "nn", "passes", "train", "viz")
+_FROM = {
+    "History": "graphc.train.fit",
+    "fit": "graphc.train.fit",
+    "load": "graphc.train.checkpoint",
+    "save": "graphc.train.checkpoint",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"graphc.{name}")
+    if name in _FROM:
+        return getattr(importlib.import_module(_FROM[name]), name)
+    raise AttributeError(f"graphc has no {name!r}")
+
+
+def to_numpy(array: Any) -> Any:
+    """A program's array as a NumPy array, wherever its backend keeps it.
+
+    >>> import graphc as gx
+    >>> import numpy as np
+    >>> gx.to_numpy(np.ones(2))
+    array([1., 1.])
+    """
+    import numpy as np
+
+    return array.get() if hasattr(array, "get") else np.asarray(array)
+
+
+__all__ = [
+    "BackendError",
+    "DTypeError",
+    "Dim",
+    "FormatError",
+    "Graph",
+    "GraphError",
+    "Guard",
+    "History",
+    "Node",
+    "ParseError",
+    "Program",
+    "ShapeError",
+    "abs",
+    "add",
+    "again",
+    "available_backends",
+    "avg_pool2d",
+    "avg_pool2d_input_grad",
+    "broadcast_to",
+    "cast",
+    "cat",
+    "compile",
+    "concat",
+    "constant",
+    "conv2d",
+    "conv2d_input_grad",
+    "conv2d_weight_grad",
+    "convolve2d",
+    "cross_entropy",
+    "data",
+    "div",
+    "dropout",
+    "edge",
+    "equal",
+    "exp",
+    "fit",
+    "flatten",
+    "flip",
+    "grad_sum",
+    "greater",
+    "greater_equal",
+    "input",
+    "interpret",
+    "less",
+    "less_equal",
+    "linear",
+    "load",
+    "log",
+    "log_softmax",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "matmul",
+    "max",
+    "max_pool2d",
+    "max_pool2d_scatter",
+    "max_pool2d_take",
+    "maximum",
+    "mean",
+    "min",
+    "minimum",
+    "models",
+    "mul",
+    "neg",
+    "nn",
+    "not_equal",
+    "one_hot",
+    "pad",
+    "parameter",
+    "parse",
+    "passes",
+    "pow",
+    "random_uniform",
+    "relu",
+    "reshape",
+    "save",
+    "sigmoid",
+    "sign",
+    "size",
+    "softmax",
+    "sqrt",
+    "square",
+    "squeeze",
+    "state",
+    "sub",
+    "sum",
+    "tanh",
+    "to_numpy",
+    "track",
+    "train",
+    "transpose",
+    "unsqueeze",
+    "verify",
+    "where",
+]

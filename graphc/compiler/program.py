@@ -1,0 +1,296 @@
+"""A program: a graph compiled for a backend, called like a function."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.compiler.binding import Array, Sizes, bind_inputs, bind_variables, gather
+from graphc.compiler.lower import group, legalize, order
+from graphc.compiler.memory import plan_memory
+from graphc.compiler.plan import Plan
+from graphc.compiler.registry import backend_of
+from graphc.compiler.verify_plan import verify_plan
+from graphc.ir.errors import BackendError, GraphError
+from graphc.ir.graph import Graph
+from graphc.ir.leaves import SEED, STEP, Parameter, State, stream_number
+from graphc.ir.node import Node, describe
+
+# Arrays that a failed step left half updated: no program takes them again.
+_torn: dict[int, weakref.ref[Array]] = {}
+_BINDINGS = 4  # how many (sizes, variables) pairs keep their views
+
+
+@dataclass
+class _Binding:
+    """A loaded step on the memory of certain arrays."""
+
+    variables: tuple[Array, ...]
+    inputs: tuple[Array, ...]
+    step: Any
+
+
+class Program:
+    """A compiled graph: ``program(variables, image=x, label=y)`` runs one step.
+
+    Attributes: ``graph``; ``source``, the text that runs, which a person can read and NumPy can run
+    alone; ``plan`` (``.peak_bytes``, ``.instructions``, ``.buffers``, ``.launches``).
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        backend: Any,
+        *,
+        memory_limit: int | None = None,
+        check_finite: bool = False,
+        reuse_outputs: bool = False,
+        poison: bool = False,
+        verify: bool = False,
+    ) -> None:
+        self.graph = graph
+        self.backend = backend
+        self._memory_limit = memory_limit
+        self._check_finite = check_finite
+        self._reuse_outputs = reuse_outputs
+        self._poison = poison
+        self._verify = verify
+        self._lock = threading.RLock()
+        ordered = order(graph, group(graph, legalize(graph)))
+        self._schedule = backend.schedule(graph, ordered)
+        names = sorted({name for g in graph.inputs.values() for name in _names(g)})
+        self._replan(dict.fromkeys(names, 1))
+
+    # -- planning -----------------------------------------------------------------------------
+
+    def _replan(self, capacity: Sizes) -> None:
+        """Plan for these sizes; whatever was bound is forgotten."""
+        plan = plan_memory(self._schedule, capacity)
+        if self._verify:
+            verify_plan(plan)
+        if self._memory_limit is not None and plan.peak_bytes > self._memory_limit:
+            raise BackendError(
+                f"the plan needs {plan.peak_bytes:,} bytes at {capacity or 'its size'}, more than "
+                f"memory_limit={self._memory_limit:,}: use a smaller batch"
+            )
+        self._plan = plan
+        self._printed: Any = None
+        self._bind: Any = None
+        self._arena: Any = None
+        self._bindings: dict[Any, _Binding] = {}
+
+    @property
+    def plan(self) -> Plan:
+        """The plan for the largest sizes seen so far."""
+        return self._plan
+
+    @property
+    def source(self) -> str:
+        """The printed step. Saved to a file, it runs with NumPy alone."""
+        return str(self._text().source)
+
+    def _text(self) -> Any:
+        with self._lock:
+            if self._printed is None:
+                self._printed = self.backend.print(self._plan, poison=self._poison)
+            return self._printed
+
+    def _fits(self, sizes: Sizes) -> bool:
+        """Whether the plan serves these sizes: no buffer is larger than it was planned."""
+        if all(self._plan.capacity[name] == size for name, size in sizes.items()):
+            return True
+        if any(self._plan.capacity[name] < size for name, size in sizes.items()):
+            return False
+        return all(b.bytes(sizes) <= b.bytes(self._plan.capacity) for b in self._plan.buffers)
+
+    # -- variables ----------------------------------------------------------------------------
+
+    def init(self, seed: int = 0) -> dict[str, Array]:
+        """Fresh variables: every parameter and state by name, ``random/seed`` and ``step``.
+
+        Each initial value depends on the seed and the parameter's own name alone.
+        Raises GraphError for a seed outside [0, 2⁶⁴).
+
+        >>> import graphc as gx
+        >>> w = gx.parameter("w", (2,), init=0.5)
+        >>> gx.compile(gx.Graph({"w": w})).init(seed=1)["w"]
+        array([0.5, 0.5], dtype=float32)
+        """
+        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
+            raise GraphError(f"seed={seed!r} is not an int")
+        if not 0 <= seed < 2**64:
+            raise GraphError(f"seed={seed} must be at least 0 and less than 2**64")
+        variables: dict[str, Array] = {}
+        for name, leaf in {**self.graph.parameters, **self.graph.states}.items():
+            if leaf not in (SEED, STEP):
+                variables[name] = _initial(leaf, name, int(seed))
+        variables["random/seed"] = np.array(seed, np.uint64)
+        variables["step"] = np.array(0, np.int64)
+        return variables
+
+    # -- running ------------------------------------------------------------------------------
+
+    def __call__(
+        self, variables: dict[str, Array], /, inputs: Mapping[str, Any] | None = None, **named: Any
+    ) -> dict[str, Array]:
+        """Run one step: returns the outputs, overwrites the updated ``variables`` in place.
+
+        variables: name to array, as ``init`` gives; may hold more than is needed. inputs (or
+        keywords): input name to array. The outputs are fresh arrays that the caller owns.
+        Raises GraphError, ShapeError or DTypeError before anything runs where something does not
+        fit. After a failure inside the updates the variables are torn, and refused from then on.
+        """
+        arrays, sizes = bind_inputs(self.graph, gather(inputs, named))
+        held = self._variables(variables)
+        with self._lock:
+            if not self._fits(sizes):
+                merged = {n: max(s, self._plan.capacity[n]) for n, s in sizes.items()}
+                self._replan(merged)
+                if not self._fits(sizes):  # a size that shrinks where a name grows
+                    self._replan(sizes)
+            binding = self._binding(tuple(held.values()), sizes)
+            for target, array in zip(binding.inputs, arrays.values(), strict=True):
+                np.copyto(target, array)
+            outputs = self._run(binding)
+        named_outputs = dict(zip(self.graph.outputs, outputs, strict=True))
+        if self._check_finite:
+            self._finite(named_outputs)
+        return named_outputs
+
+    def _variables(self, variables: Mapping[str, Any]) -> dict[str, Array]:
+        held = bind_variables(self.graph, variables)
+        for name, array in held.items():
+            known = _torn.get(id(array))
+            if known is not None and known() is array:
+                raise GraphError(
+                    f"the variable {name!r} was left half updated by a step that failed: load the "
+                    "variables again from a checkpoint, or start from program.init(seed=0)"
+                )
+        return held
+
+    def _binding(self, variables: tuple[Array, ...], sizes: Sizes) -> _Binding:
+        key = (tuple(sizes.values()), tuple(map(id, variables)))
+        found = self._bindings.get(key)
+        if found is not None:
+            return found
+        if self._bind is None:
+            self._bind = self.backend.load(self._text())
+            self._arena = self.backend.arena(self._plan.peak_bytes)
+            if self._poison:
+                self._arena[...] = 255
+        inputs = tuple(
+            np.empty(node.type.concrete(sizes), node.dtype) for node in self.graph.inputs.values()
+        )
+        numbers = [sizes[name] for name in self._plan.capacity]
+        step = self._bind(self._arena, inputs, variables, *numbers)
+        while len(self._bindings) >= _BINDINGS:
+            del self._bindings[next(iter(self._bindings))]
+        self._bindings[key] = _Binding(variables, inputs, step)
+        return self._bindings[key]
+
+    def _run(self, binding: _Binding) -> Any:
+        try:
+            with self.backend.limits():
+                return binding.step()
+        except BaseException as error:
+            node, torn = self._blame(error)
+            if torn:
+                updated = set(self.graph.updates)
+                for name, array in zip(
+                    {**self.graph.parameters, **self.graph.states}, binding.variables, strict=True
+                ):
+                    if name in updated:
+                        _torn[id(array)] = weakref.ref(array)
+            if isinstance(error, ValueError) and node is not None:
+                raise GraphError(f"{describe(node)}: {error}", nodes=[node]) from None
+            raise
+
+    def _blame(self, error: BaseException) -> tuple[Node | None, bool]:
+        """The node whose line of the step failed, and whether updates had begun."""
+        printed = self._text()
+        trace = error.__traceback__
+        while trace is not None:
+            if trace.tb_lineno in printed.lines and "graphc step" in trace.tb_frame.f_code.co_filename:
+                number = printed.lines[trace.tb_lineno]
+                node = (
+                    self._plan.instructions[number].node
+                    if number < len(self._plan.instructions)
+                    else None
+                )
+                torn = bool(self.graph.updates) and trace.tb_lineno >= printed.first_update
+                return node, torn
+            trace = trace.tb_next
+        return None, False
+
+    def _finite(self, outputs: Mapping[str, Array]) -> None:
+        for name, array in outputs.items():
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                node = self.graph.outputs[name]
+                raise GraphError(f"the output {name!r} is not finite: {describe(node)}", nodes=[node])
+
+    def __repr__(self) -> str:
+        return f"<graphc.Program of {self.graph!r} for {self.backend.name}>"
+
+
+def _names(node: Node) -> frozenset[str]:
+    from graphc.ir.dims import names
+
+    return names(node.shape)
+
+
+def _initial(leaf: Node, name: str, seed: int) -> Array:
+    assert isinstance(leaf.op, (Parameter, State))
+    key = np.array([seed, stream_number(f"init/{name}")], np.uint64)
+    random = np.random.Generator(np.random.Philox(key=key))
+    shape = leaf.type.concrete({})
+    return np.array(leaf.op.init.sample(random, shape), leaf.dtype, order="C").reshape(shape)
+
+
+def compile(  # noqa: A001
+    graph: Graph,
+    backend: str | None = None,
+    *,
+    exact: bool = False,
+    threads: int | None = None,
+    memory_limit: int | None = None,
+    check_finite: bool = False,
+    tune: bool = False,
+    reuse_outputs: bool = False,
+    poison: bool = False,
+    verify: bool | None = None,
+) -> Program:
+    """Compile ``graph`` for a backend.
+
+    backend: a name; left out, the environment's GRAPHC_BACKEND, else ``"numpy"``. exact: only
+    algorithms whose sums are those of the definition (all of them are, so far). threads: BLAS
+    threads, part of the plan, since the last bits depend on it (default 1). memory_limit: bytes of
+    the arena. check_finite: raise where an output is not finite. poison: fill dead memory with NaN.
+    verify: check the plan by ``verify_plan`` (default: where GRAPHC_VERIFY_PLAN is set).
+    Raises GraphError for an unknown backend, BackendError where it cannot compute the graph.
+
+    >>> import graphc as gx
+    >>> x = gx.input("x", ("N",))
+    >>> program = gx.compile(gx.Graph({"y": x * 2}))
+    >>> program({}, x=[1.0, 2.0])["y"]
+    array([2., 4.], dtype=float32)
+    """
+    if not isinstance(graph, Graph):
+        raise GraphError(f"compile takes a gx.Graph, not a {type(graph).__name__}")
+    del exact, tune  # one algorithm per op so far
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise GraphError(f"threads={threads!r} must be an int of at least 1")
+    return Program(
+        graph,
+        backend_of(backend, threads),
+        memory_limit=memory_limit,
+        check_finite=check_finite,
+        reuse_outputs=reuse_outputs,
+        poison=poison,
+        verify=bool(os.environ.get("GRAPHC_VERIFY_PLAN")) if verify is None else verify,
+    )

@@ -1,0 +1,46 @@
+"""Which backends there are: found by entry point, loaded when asked for."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any
+
+from graphc.ir.errors import BackendError, GraphError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+GROUP = "graphc.backends"
+
+
+@cache
+def _entries() -> Mapping[str, EntryPoint]:
+    return {entry.name: entry for entry in entry_points(group=GROUP)}
+
+
+def available_backends() -> tuple[str, ...]:
+    """The names that ``gx.compile(graph, backend=…)`` takes here.
+
+    >>> import graphc as gx
+    >>> "numpy" in gx.available_backends()
+    True
+    """
+    return tuple(sorted(_entries()))
+
+
+def backend_of(name: str | None, threads: int | None) -> Any:
+    """The backend called ``name``; None: the one that GRAPHC_BACKEND names, else numpy.
+
+    Raises GraphError for an unknown name, BackendError for one whose libraries are missing.
+    """
+    wanted = name or os.environ.get("GRAPHC_BACKEND") or "numpy"
+    if not isinstance(wanted, str) or wanted not in _entries():
+        known = ", ".join(available_backends()) or "none: is graphc installed?"
+        raise GraphError(f"there is no backend {wanted!r} here (known: {known})")
+    try:
+        cls = _entries()[wanted].load()
+    except ImportError as error:
+        raise BackendError(f"the backend {wanted!r} cannot be loaded: {error}") from error
+    return cls(threads)

@@ -1,0 +1,42 @@
+"""The pass driver: one after the other, each verified, timed, and remembered."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from graphc.ir.errors import GraphError
+from graphc.ir.graph import Graph
+from graphc.ir.verifier import verify
+
+
+def pass_name(function: Callable[[Graph], Graph]) -> str:
+    """What a pass is called in the history."""
+    return str(getattr(function, "name", None) or getattr(function, "__name__", "pass"))
+
+
+def run(graph: Graph, passes: Sequence[Callable[[Graph], Graph]]) -> Graph:
+    """``graph`` after ``passes``. An error names the pass and those that ran before it."""
+    done: list[str] = []
+    for function in passes:
+        name = pass_name(function)
+        if not callable(function):
+            raise GraphError(
+                f"apply takes passes (functions Graph -> Graph), not a {type(function).__name__}: "
+                "write passes.backward(), with its parentheses"
+            )
+        start = time.perf_counter()
+        result = function(graph)
+        seconds = time.perf_counter() - start
+        if not isinstance(result, Graph):
+            raise GraphError(
+                f"the pass {name!r} returned a {type(result).__name__}, not a Graph "
+                f"(before it ran: {', '.join(done) or 'nothing'})"
+            )
+        verify(result)
+        if result is graph:  # it changed nothing: the history shows that it ran all the same
+            result = graph.rebuild()
+        result.follow(graph, name, seconds)
+        done.append(name)
+        graph = result
+    return graph

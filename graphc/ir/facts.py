@@ -1,0 +1,171 @@
+"""Facts beside the graph: which line of the user made a node, inside which module.
+
+They live in a weak table, never in a node's identity: the same sum written on two lines is one
+node with two origins. A pass that replaces a node hands its origins on (``derive``), so every node
+of a transformed graph still says which line of the user it comes from.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import weakref
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from graphc.ir.node import Node
+
+
+class Scope:
+    """A module as the graph sees it: what it is called and inside what.
+
+    It holds no parameter and no layer, so an origin can keep it without keeping a model alive.
+    """
+
+    __slots__ = ("key", "kind", "name", "parent")
+
+    def __init__(self, kind: str, name: str | None = None) -> None:
+        self.kind = kind  # "linear", "sequential": how a bare layer is called
+        self.name = name  # what the user said with name=
+        self.parent: Scope | None = None
+        self.key = ""
+
+    def adopt(self, child: Scope, key: str) -> None:
+        """Own ``child`` under ``key``, unless it is owned already: the first owner counts."""
+        if child.parent is None and child is not self and self.root is not child:
+            child.parent, child.key = self, key
+
+    @property
+    def root(self) -> Scope:
+        """The topmost owner."""
+        scope = self
+        while scope.parent is not None:
+            scope = scope.parent
+        return scope
+
+    def keys(self) -> tuple[str, ...]:
+        """The attribute names from the root down to here."""
+        found: list[str] = []
+        scope = self
+        while scope.parent is not None:
+            found.append(scope.key)
+            scope = scope.parent
+        return tuple(reversed(found))
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """One place that made a node: the user's line and the innermost module that was being called."""
+
+    line: str
+    scope: Scope | None = None
+
+
+class _Current(threading.local):
+    """What this thread is building right now."""
+
+    def __init__(self) -> None:
+        self.scopes: list[Scope] = []
+        self.derived: list[tuple[tuple[Origin, ...], Node | None]] = []
+
+
+_current = _Current()
+_lock = threading.RLock()
+_origins: weakref.WeakKeyDictionary[Node, tuple[Origin, ...]] = weakref.WeakKeyDictionary()
+_forward: weakref.WeakKeyDictionary[Node, weakref.ref[Node]] = weakref.WeakKeyDictionary()
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+# backends/ and viz/ stand beside the package in a checkout, inside it in a wheel.
+_OURS = tuple(
+    f"{folder}/" for folder in (_PACKAGE, _PACKAGE.parent / "backends", _PACKAGE.parent / "viz")
+)
+
+
+def user_line() -> str:
+    """``"lenet.py:14"``: the innermost frame that is not ours, a notebook's as ``cell:line``."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_ours(frame):
+        frame = frame.f_back
+    file = frame.f_code.co_filename
+    if _is_ours(frame):
+        return "graphc"  # the command line itself
+    if "ipykernel" in file or file.startswith("<ipython"):
+        return f"cell:{frame.f_lineno}"
+    return f"{file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{frame.f_lineno}"
+
+
+def _is_ours(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    if file == "<string>":  # the __init__ that dataclass writes for an op, or python -c
+        return str(frame.f_globals.get("__name__")).startswith("graphc.")
+    return file.startswith(_OURS)
+
+
+@contextmanager
+def calling(scope: Scope) -> Iterator[None]:
+    """Nodes made inside belong to this module."""
+    _current.scopes.append(scope)
+    try:
+        yield
+    finally:
+        _current.scopes.pop()
+
+
+@contextmanager
+def derive(source: Node, *, gradient: bool = False) -> Iterator[None]:
+    """Nodes made inside come from ``source``: they take its origins, not the pass's own frames.
+
+    With ``gradient=True`` they also belong to it as parts of its gradient rule (``forward_of``).
+    """
+    _current.derived.append((origins(source), source if gradient else forward_of(source)))
+    try:
+        yield
+    finally:
+        _current.derived.pop()
+
+
+def record(node: Node) -> None:
+    """Note where ``node`` is being made. Called for every creation, an interned one too."""
+    if _current.derived:
+        found, owner = _current.derived[-1]
+        # A node that the user wrote keeps the user's lines alone, whatever pass meets it again.
+        if node in _origins:
+            return
+        add(node, found)
+        if owner is not None:
+            with _lock:
+                _forward.setdefault(node, weakref.ref(owner))
+        return
+    scope = _current.scopes[-1] if _current.scopes else None
+    add(node, (Origin(user_line(), scope),))
+
+
+def add(node: Node, found: Iterable[Origin]) -> None:
+    """Give ``node`` these origins too; equal ones are kept once, in the order they came."""
+    with _lock:
+        known = _origins.get(node, ())
+        new = tuple(origin for origin in found if origin not in known)
+        if new or not known:
+            _origins[node] = known + new
+
+
+def origins(node: Node) -> tuple[Origin, ...]:
+    """Every place that made ``node``, the first one first."""
+    return _origins.get(node, ())
+
+
+def forward_of(node: Node) -> Node | None:
+    """The forward node whose gradient rule made ``node``, if one did."""
+    found = _forward.get(node)
+    return None if found is None else found()
+
+
+def set_forward(node: Node, owner: Node) -> None:
+    """Say that ``node`` is part of the gradient of ``owner`` (a pass that rebuilt both)."""
+    with _lock:
+        _forward[node] = weakref.ref(owner)

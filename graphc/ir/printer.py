@@ -1,0 +1,74 @@
+"""The printed IR: one line a node, exact, and readable by ``parse``."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING
+
+from graphc.ir import attrs, facts
+from graphc.ir.leaves import SEED, STEP, Input, Leaf, Parameter, State, Stream
+from graphc.ir.node import Node
+
+if TYPE_CHECKING:
+    from graphc.ir.graph import Graph
+
+VERSION = 1
+EMBEDDED = "graphc-ir:"
+
+
+def render(graph: Graph, *, comments: bool) -> str:
+    """The text of ``graph``; ``comments`` adds where each node comes from."""
+    header = ", ".join(f"{name}: {node.type}" for name, node in graph.inputs.items())
+    rows = [f"graphc {VERSION}", f"graph ({header}) {{"]
+    for node in graph.nodes:
+        if isinstance(node.op, (Input, Stream)):
+            continue  # in the header, and beside the ops that draw from it
+        row = f"  {line(graph, node)}"
+        note = comment(graph, node) if comments else ""
+        rows.append(f"{row}  # {note}" if note else row)
+    rows.append(f"  return {', '.join(f'{k}=%{graph.name(n)}' for k, n in graph.outputs.items())}")
+    rows += [f"  update %{name} = %{graph.name(node)}" for name, node in graph.updates.items()]
+    return "\n".join((*rows, "}"))
+
+
+def line(graph: Graph, node: Node) -> str:
+    """One node as printed, without its comment."""
+    name = graph.name(node)
+    op = node.op
+    if isinstance(op, Leaf):
+        extra = ""
+        if isinstance(op, Parameter):
+            extra = f' role="{op.role}"'
+        if isinstance(op, (Parameter, State)):
+            extra += f" init={attrs.render(op.init)}"
+        return f"%{name} = {op.name} {node.type}{extra}"
+    shown = node.inputs if op.shown is None else node.inputs[: op.shown]
+    inputs = ", ".join(f"%{graph.name(source)}" for source in shown)
+    stream = "" if op.shown is None else f' stream="{graph.name(stream_of(node))}"'
+    return f"%{name}: {node.type} = {op.name}({inputs}){op.text()}{stream}"
+
+
+def stream_of(node: Node) -> Node:
+    """The random stream that ``node`` draws from."""
+    shown = node.op.shown
+    return node.inputs[0 if shown is None else shown]
+
+
+def comment(graph: Graph, node: Node) -> str:
+    """Where a node comes from: the forward node whose gradient it is part of, the user's lines."""
+    if node in (SEED, STEP):
+        return ""
+    parts: list[str] = []
+    owner = facts.forward_of(node)
+    if owner is not None and not isinstance(node.op, Leaf):
+        known = graph._names.get(owner)
+        parts.append(f"gradient of {'%' + known if known else owner.op.name}")
+    lines = node.lines
+    if lines:
+        parts.append(lines[0] + (f" (+{len(lines) - 1})" if len(lines) > 1 else ""))
+    return ", ".join(parts)
+
+
+def embed(graph: Graph) -> str:
+    """The IR as one word of safe characters, for the comments of DOT and SVG files."""
+    return EMBEDDED + base64.b64encode(graph.text(comments=True).encode()).decode()
