@@ -22,8 +22,6 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-ROOT = Path(__file__).resolve().parent.parent
-
 # The same examples on every machine: a red test is red for everybody. `make soak` widens them.
 settings.register_profile(
     "graphc",
@@ -33,12 +31,6 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("graphc")
-
-
-@pytest.fixture(scope="session")
-def root() -> Path:
-    """The folder of the checkout."""
-    return ROOT
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -8,29 +8,20 @@ import importlib
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+from tests.house import ROOT, modules
+
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md")),
     *sorted((ROOT / "docs").glob("*.md")),
 ]
-FOLDERS = {"graphc": "graphc", "backends": "graphc.backends", "viz": "graphc.viz"}
 
 # The first example of the README is a promise to programs written elsewhere: names and meanings
 # stay. Whoever changes it on purpose changes this sum too, and says so in CHANGELOG.md.
 PROMISE = "730d3d8fa15bb90406c0c7be2acc359b344a3ab662cc0ec1572e00e621159582"
-
-
-def modules() -> Iterator[str]:
-    """Names of all modules of the package, private ones too."""
-    for folder, name in FOLDERS.items():
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            parts = path.relative_to(ROOT / folder).with_suffix("").parts
-            yield ".".join([name, *(part for part in parts if part != "__init__")])
 
 
 def blocks(path: Path, language: str) -> list[tuple[int, str]]:
@@ -50,15 +41,14 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-@pytest.mark.parametrize("name", modules())
+@pytest.mark.parametrize("name", [name for name, _ in modules()])
 def test_doctests(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    module = importlib.import_module(name)
     flags = doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS
-    # The module's own names are not lent to its examples: what stands there works when copied.
-    finder = doctest.DocTestFinder(exclude_empty=True)
-    runner = doctest.DocTestRunner(optionflags=flags)
     report: list[str] = []
-    for example in finder.find(importlib.import_module(name), name, globs={"__name__": "__main__"}):
+    runner = doctest.DocTestRunner(optionflags=flags)
+    for example in doctest.DocTestFinder(exclude_empty=True).find(module, name):
         runner.run(example, out=report.append)
     assert runner.failures == 0, "".join(report)
 
