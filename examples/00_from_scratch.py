@@ -177,8 +177,8 @@ class Graph:
                 lines.append(f"  %{name} = parameter {node}")
             elif name not in self.inputs:
                 operands = ", ".join(f"%{self.names[x]}" for x in node.inputs)
-                attrs = "".join(f" {key}={json.dumps(v)}" for key, v in node.op.attrs.items())
-                lines.append(f"  %{name}: {node} = {node.op.name}({operands}){attrs}")
+                attrs = [f"{k}={json.dumps(v)}".replace(" ", "") for k, v in node.op.attrs.items()]
+                lines.append(" ".join([f"  %{name}: {node} = {node.op.name}({operands})", *attrs]))
         return "\n".join([*lines, f"  return {outputs}", "}"])
 
 # == 4. Backward ===================================================================================
