@@ -58,7 +58,7 @@ class Module:
         self._name = None if name is None else check_name(name, "a module")
         self._scope.name = self._name
 
-    def forward(self, *inputs: Any) -> Any:
+    def forward(self, *inputs: Any, **named: Any) -> Any:
         """Build the nodes; your network says how. Called by ``module(…)``."""
         raise GraphError(f"{type(self).__name__} declares no forward(self, x): it cannot be called")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, ParamSpec, overload
 
@@ -31,18 +32,31 @@ class Pass:
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """Run on a graph, or take the options: which of the two it is, the result tells."""
+        graphs = [given for given in args if isinstance(given, Graph)]
+        if graphs and not self._takes(args, options):
+            raise self._no_graph("takes options")
         result = self._function(*args, **options)
         if isinstance(result, Graph):
             return result
-        if not callable(result) or any(isinstance(arg, Graph) for arg in args):
-            raise GraphError(
-                f"the pass {self.name} gave a {type(result).__name__}, not a Graph: a pass returns "
-                f"a Graph, and one that takes options is written passes.{self.name}(…)"
-            )
+        if graphs or not callable(result):
+            raise self._no_graph(f"gave a {type(result).__name__}, not a Graph")
         shown = [*map(repr, args), *(f"{key}={value!r}" for key, value in options.items())]
         configured = Pass(self._function, f"{self.name}({', '.join(shown)})")
         configured._function = result
         return configured
+
+    def _takes(self, args: tuple[Any, ...], options: dict[str, Any]) -> bool:
+        try:
+            inspect.signature(self._function).bind(*args, **options)
+        except TypeError:
+            return False
+        return True
+
+    def _no_graph(self, what: str) -> GraphError:
+        return GraphError(
+            f"the pass {self.name} {what}: a pass returns a Graph, and one that takes options is "
+            f"written with its parentheses, passes.{self.name}(…)"
+        )
 
     def __repr__(self) -> str:
         return f"passes.{self._call}"

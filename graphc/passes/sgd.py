@@ -29,12 +29,14 @@ def sgd(
     without gradients, for numbers out of range, an unknown glob, or a parameter that another
     optimizer updates.
 
+    >>> import numpy as np
     >>> import graphc as gx
     >>> from graphc import passes
-    >>> w = gx.parameter("w", (), init=1.0)
-    >>> step = gx.Graph({"loss": w * w}).apply(passes.backward(), passes.sgd(lr=0.25))
-    >>> float(gx.interpret(step, {"w": 1.0}, updates=True)[1]["w"])
-    0.5
+    >>> w = gx.parameter("w", (2,))
+    >>> step = gx.Graph({"loss": gx.sum(w * w)}).apply(passes.backward(), passes.sgd(lr=0.25))
+    >>> out, new = gx.interpret(step, {"w": np.array([1, 2], np.float32)}, updates=True)
+    >>> new["w"].tolist()
+    [0.5, 1.0]
     """
     checked_rate(lr, "sgd(lr=…)")
     mu = number(momentum, "sgd(momentum=…)", high=1.0)

@@ -31,11 +31,13 @@ def weight_decay(
     Raises GraphError: no output ``loss``, a negative rate, an unknown role, a glob that names no
     parameter, outputs called penalty or objective that are not its own, or after ``backward``.
 
+    >>> import numpy as np
     >>> import graphc as gx
     >>> from graphc import passes
     >>> w = gx.parameter("w", (2,))
     >>> graph = gx.Graph({"loss": gx.sum(w)}).apply(passes.weight_decay(0.5))
-    >>> {k: float(v) for k, v in gx.interpret(graph, {"w": [1.0, 3.0]}).items()}
+    >>> out = gx.interpret(graph, {"w": np.array([1, 3], np.float32)})
+    >>> {name: float(value) for name, value in out.items()}
     {'loss': 4.0, 'penalty': 2.5, 'objective': 6.5}
     """
     half = number(rate, "weight_decay(rate)") / 2
