@@ -74,7 +74,7 @@ class Linear(Weighted):
     ((Dim('N'), 2), (2, 3))
     """
 
-    kind: ClassVar[str] = "linear"
+    _kind: ClassVar[str] = "linear"
 
     def __init__(
         self,
@@ -115,7 +115,7 @@ class Conv2d(Weighted):
     ((Dim('N'), 16, 28, 28), (16, 1, 5, 5))
     """
 
-    kind: ClassVar[str] = "conv2d"
+    _kind: ClassVar[str] = "conv2d"
 
     def __init__(
         self,
@@ -164,7 +164,7 @@ class Conv2d(Weighted):
 class ReLU(Module):
     """max(x, 0), with slope 0 at 0."""
 
-    kind: ClassVar[str] = "relu"
+    _kind: ClassVar[str] = "relu"
 
     def forward(self, x: Node) -> Node:
         """Any shape."""
@@ -174,7 +174,7 @@ class ReLU(Module):
 class Tanh(Module):
     """tanh x."""
 
-    kind: ClassVar[str] = "tanh"
+    _kind: ClassVar[str] = "tanh"
 
     def forward(self, x: Node) -> Node:
         """Any shape."""
@@ -184,7 +184,7 @@ class Tanh(Module):
 class Sigmoid(Module):
     """1 / (1 + exp(-x))."""
 
-    kind: ClassVar[str] = "sigmoid"
+    _kind: ClassVar[str] = "sigmoid"
 
     def forward(self, x: Node) -> Node:
         """Any shape."""
@@ -194,7 +194,7 @@ class Sigmoid(Module):
 class Softmax(Module):
     """exp(x) / Σ exp(x) along one axis. For training use ``gx.cross_entropy``, on the logits."""
 
-    kind: ClassVar[str] = "softmax"
+    _kind: ClassVar[str] = "softmax"
 
     def __init__(self, axis: int = -1, *, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -211,7 +211,7 @@ class MaxPool2d(Module):
     padding: every form that ``Conv2d`` takes; it counts as -∞.
     """
 
-    kind: ClassVar[str] = "max_pool2d"
+    _kind: ClassVar[str] = "max_pool2d"
 
     def __init__(
         self,
@@ -236,7 +236,7 @@ class AvgPool2d(Module):
     The padding's zeros count, as in PyTorch, except for ``"same"``: there only pixels do.
     """
 
-    kind: ClassVar[str] = "avg_pool2d"
+    _kind: ClassVar[str] = "avg_pool2d"
 
     def __init__(
         self,
@@ -258,7 +258,7 @@ class AvgPool2d(Module):
 class GlobalAvgPool2d(Module):
     """The mean over each whole map: (N, C, H, W) -> (N, C), or (N, C, 1, 1) with ``keepdims``."""
 
-    kind: ClassVar[str] = "global_avg_pool2d"
+    _kind: ClassVar[str] = "global_avg_pool2d"
 
     def __init__(self, keepdims: bool = False, *, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -274,7 +274,7 @@ class GlobalAvgPool2d(Module):
 class Flatten(Module):
     """One axis of all axes from ``start_dim`` on: (N, C, H, W) -> (N, C·H·W)."""
 
-    kind: ClassVar[str] = "flatten"
+    _kind: ClassVar[str] = "flatten"
 
     def __init__(self, start_dim: int = 1, *, name: str | None = None) -> None:
         super().__init__(name=name)
@@ -297,7 +297,7 @@ class Dropout(Module):
     Dropout(retain=0.8, scaling='train')
     """
 
-    kind: ClassVar[str] = "dropout"
+    _kind: ClassVar[str] = "dropout"
 
     def __init__(
         self,
@@ -323,7 +323,7 @@ class Dropout(Module):
 class Identity(Module):
     """x."""
 
-    kind: ClassVar[str] = "identity"
+    _kind: ClassVar[str] = "identity"
 
     def forward(self, x: Node) -> Node:
         """Any shape."""

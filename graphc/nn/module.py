@@ -43,7 +43,7 @@ class Module:
 
     # What a module that nobody owns calls its own parameters: "linear" gives linear.weight,
     # linear_1.weight, …; the empty kind leaves the attribute alone.
-    kind: ClassVar[str] = ""
+    _kind: ClassVar[str] = ""
 
     _scope: Scope
     _name: str | None  # what the user said; the scope's name may also be a number's: linear_1
@@ -51,7 +51,7 @@ class Module:
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """The scope exists before ``__init__``: attributes may be assigned ahead of super()'s."""
         module = super().__new__(cls)
-        module._scope, module._name = Scope(cls.kind), None
+        module._scope, module._name = Scope(cls._kind), None
         return module
 
     def __init__(self, *, name: str | None = None) -> None:
@@ -132,13 +132,9 @@ class Module:
         if inside:
             rows = "\n".join(inside).replace("\n", "\n  ")
             return f"{type(self).__name__}(\n  {rows}\n)"
-        return f"{type(self).__name__}({self.options()})"
-
-    def options(self) -> str:
-        """What the repr of a layer shows between its brackets."""
         plain = (bool, int, float, str, tuple)
         shown = {k: v for k, v in vars(self).items() if isinstance(v, plain) and k[0] != "_"}
-        return ", ".join(f"{key}={value!r}" for key, value in shown.items())
+        return f"{type(self).__name__}({', '.join(f'{k}={v!r}' for k, v in shown.items())})"
 
 
 def _fresh_scope(scope: Scope, memo: dict[int, Any]) -> Scope:

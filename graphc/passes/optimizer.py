@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -14,9 +15,25 @@ from graphc.ops.compare import cast
 from graphc.passes.select import factors
 
 Rate = float | str | Node
-# The state of one parameter called ``name``, and the update that the optimizer gives it.
-Remember = Callable[[str, Callable[[Node], Node]], Node]
-Direction = Callable[[Node, Node, Remember], Node]
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What an optimizer remembers of one parameter from step to step."""
+
+    path: str
+    weight: Node
+    updates: dict[Node, Node]
+
+    def __call__(self, what: str, rule: Callable[[Node], Node]) -> Node:
+        """The new value ``rule(old)`` of the state called ``what``, which is zero at first."""
+        old = state(f"{self.path}/{what}", self.weight.shape, dtype=self.weight.dtype)
+        self.updates[old] = rule(old)
+        return self.updates[old]
+
+
+# The direction to go, of a parameter and its gradient; the rate is applied to it.
+Direction = Callable[[Node, Node, Memory], Node]
 
 
 def number(value: object, what: str, *, low: float = 0.0, high: float = math.inf) -> float:
@@ -77,22 +94,11 @@ def optimize(
                 nodes=[weight],
             )
         with facts.derive(weight):
-
-            def remember(
-                what: str, rule: Callable[[Node], Node], name: str = name, weight: Node = weight
-            ) -> Node:
-                memory = state(f"{kind}/{name}/{what}", weight.shape, dtype=weight.dtype)
-                updates[memory] = rule(memory)
-                return updates[memory]
-
-            step = direction(weight, gradients[name], remember)
+            memory = Memory(f"{kind}/{name}", weight, updates)
+            step = direction(weight, gradients[name], memory)
+            own = cast(rate, weight.dtype) if isinstance(rate, Node) else rate
             factor = scale.get(weight, 1.0)
-            if isinstance(rate, Node):
-                own = cast(rate, weight.dtype)
-                step = (own if factor == 1.0 else own * factor) * step
-            else:
-                step = step * (rate * factor)
-            updates[weight] = weight - step
+            updates[weight] = weight - (own if factor == 1.0 else own * factor) * step
     outputs = dict(graph.outputs)
     if not keep_gradients:
         for name in gradients:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from graphc.ir import Graph, GraphError, Node
 from graphc.passes.define import define
-from graphc.passes.optimizer import Rate, Remember, checked_rate, number, optimize
+from graphc.passes.optimizer import Memory, Rate, checked_rate, number, optimize
 
 
 @define
@@ -47,10 +47,10 @@ def sgd(
         for glob, factor in dict(lr_scale or {}).items()
     }
 
-    def direction(weight: Node, gradient: Node, remember: Remember) -> Node:
+    def direction(weight: Node, gradient: Node, memory: Memory) -> Node:
         if mu == 0:
             return gradient
-        velocity = remember("momentum", lambda old: old * mu + gradient)
+        velocity = memory("momentum", lambda old: old * mu + gradient)
         return gradient + velocity * mu if nesterov else velocity
 
     def run(graph: Graph) -> Graph:
