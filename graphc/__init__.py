@@ -1,7 +1,7 @@
 """graphc: a symbolic computation-graph compiler and visualizer. ``import graphc as gx``.
 
-Declare a network with ``gx.input`` and ``graphc.nn``, put its outputs into a ``gx.Graph``, transform
-it with ``graphc.passes``, run it with ``gx.compile``, draw it with ``graphc.viz``.
+Declare a network with ``gx.input`` and ``graphc.nn``, put its outputs into a ``gx.Graph``,
+transform it with ``graphc.passes``, run it with ``gx.compile``, draw it with ``graphc.viz``.
 """
 
 from __future__ import annotations
@@ -9,9 +9,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from graphc.compiler.interpret import interpret
-from graphc.compiler.program import Program, compile
-from graphc.compiler.registry import available_backends
 from graphc.ir import (
     BackendError,
     Dim,
@@ -99,6 +96,9 @@ from graphc.ops import (
 
 if TYPE_CHECKING:
     from graphc import data, models, nn, passes, train
+    from graphc.compiler.interpret import interpret
+    from graphc.compiler.program import Program, compile
+    from graphc.compiler.registry import available_backends
     from graphc.train.checkpoint import load, save
     from graphc.train.fit import History, fit
 
@@ -108,7 +108,11 @@ __version__ = "0.1.0"
 _MODULES = ("data", "models", "nn", "passes", "train", "viz")
 _FROM = {
     "History": "graphc.train.fit",
+    "Program": "graphc.compiler.program",
+    "available_backends": "graphc.compiler.registry",
+    "compile": "graphc.compiler.program",
     "fit": "graphc.train.fit",
+    "interpret": "graphc.compiler.interpret",
     "load": "graphc.train.checkpoint",
     "save": "graphc.train.checkpoint",
 }

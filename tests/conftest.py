@@ -19,6 +19,7 @@ for _name, _value in {
     "JAX_PLATFORMS": "cpu",
     "JAX_ENABLE_X64": "1",  # the oracle in float64; float32 arrays stay float32
     "MPLBACKEND": "agg",
+    "GRAPHC_VERIFY_PLAN": "1",  # every plan of every test goes through verify_plan
 }.items():
     os.environ.setdefault(_name, _value)
 

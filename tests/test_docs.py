@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import hashlib
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -51,6 +52,16 @@ def test_doctests(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for example in doctest.DocTestFinder(exclude_empty=True).find(module, name):
         runner.run(example, out=report.append)
     assert runner.failures == 0, "".join(report)
+
+
+@pytest.mark.parametrize("name", ["", "nn", "passes", "data", "models", "viz"])
+def test_public_functions_have_an_example(name: str) -> None:
+    module = importlib.import_module(f"graphc.{name}".rstrip("."))
+    public = {name: getattr(module, name) for name in module.__all__}
+    functions = {name for name, value in public.items() if inspect.isfunction(value)}
+    shown = (">>> ", "Example: ``")  # its own, or the one of the function that it names
+    without = {n for n in functions if not any(s in (public[n].__doc__ or "") for s in shown)}
+    assert without == set()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=name_of)

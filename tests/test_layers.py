@@ -104,7 +104,7 @@ def test_the_core_names_no_backend_and_no_picture() -> None:
     hidden = [
         f"{path.relative_to(ROOT)}:{node.lineno}: {node.value}"
         for path in sorted((ROOT / "graphc").rglob("*.py"))
-        if path.name != "cli.py"
+        if path.parent.name != "cli"  # it stands above all
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
         if isinstance(node, ast.Constant)
         and isinstance(node.value, str)
