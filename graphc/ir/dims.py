@@ -42,8 +42,12 @@ def _order(monomial: Monomial) -> tuple[int, str]:
     return (-sum(power for _, power in monomial), _monomial_text(monomial))
 
 
-def _monomial_text(monomial: Monomial) -> str:
-    return "*".join(str(atom) for atom, power in monomial for _ in range(power))
+def _monomial_text(monomial: Monomial, coefficient: int = 1) -> str:
+    factors = [str(atom) for atom, power in monomial for _ in range(power)]
+    # * and // read from left to right and - binds first: 2*(N+1)//3 would be (2*N+2)//3.
+    if len(factors) > 1 or coefficient != 1:
+        factors = [f"({factor})" if "//" in factor else factor for factor in factors]
+    return "*".join(factors)
 
 
 class Dim:
@@ -150,7 +154,7 @@ class Dim:
         if self._text is None:
             parts: list[str] = []
             for monomial, coefficient in self.terms.items():
-                text = _monomial_text(monomial)
+                text = _monomial_text(monomial, coefficient)
                 if not text:
                     body = str(abs(coefficient))
                 elif abs(coefficient) == 1:

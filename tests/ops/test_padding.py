@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import graphc as gx
-from graphc.ir.dims import Dim, evaluate
+from graphc.ir.dims import Dim, evaluate, parse_size
 from graphc.ops.padding import Sweep
 
 X = gx.input("image", ("N", 2, 9, 9))
@@ -71,6 +71,17 @@ def test_same_is_tensorflows_rule_and_exact_for_a_symbolic_size() -> None:
             assert (here.out, here.before, here.after) == wanted
             sizes = (general.out, general.before, general.after)
             assert tuple(evaluate(size, {"H": n}) for size in sizes) == wanted
+
+
+def test_a_size_means_the_same_as_text() -> None:
+    """As printed and parsed, and as Python, which generated source is."""
+    h, w = Dim.named("H"), Dim.named("W")
+    half, third = (h + 1) // 2, (w + 2) // 3
+    for size in (2 * half, half * third, h * half, half * half, -half, 5 - 2 * half, h - third):
+        text = str(size)
+        assert parse_size(text) == size, text
+        for sizes in ({"H": 4, "W": 5}, {"H": 7, "W": 3}):
+            assert eval(text, {}, dict(sizes)) == evaluate(size, sizes), text
 
 
 def test_the_size_of_a_symbolic_plane() -> None:
