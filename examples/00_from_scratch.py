@@ -290,10 +290,10 @@ def main() -> None:
     print(f"Shared weight against the sum over two weights: {np.abs(gap).max()} apart")
 
     step = compile(sgd(train, lr=0.1))
-    for i in range(101):
+    for i in range(61):
         out = step(weights, **batch(rng))
         weights = {name: out[name] for name in weights}
-        if i % 20 == 0:
+        if i % 10 == 0:
             print(f"step {i}: loss {out['loss']:.3f}")
 
 if __name__ == "__main__":

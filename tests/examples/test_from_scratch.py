@@ -131,7 +131,7 @@ def test_runs() -> None:
     assert gap is not None
     assert float(gap[1]) < 1e-12
     losses = [float(loss) for loss in re.findall(r"loss (\d+\.\d+)$", out, re.MULTILINE)]
-    assert len(losses) == 6
+    assert len(losses) == 7
     assert losses[-1] < losses[0] / 2
 
 
