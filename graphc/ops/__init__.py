@@ -1,5 +1,6 @@
 """The ops: one file per family, everything about an op in one place."""
 
+import graphc.ops.indexing  # noqa: F401  (defines x[…])
 from graphc.ops.compare import (
     cast,
     equal,

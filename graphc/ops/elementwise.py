@@ -8,7 +8,7 @@ import numpy as np
 
 from graphc.ir.kernel import Expr, apply
 from graphc.ir.node import OPERATORS, Node, make
-from graphc.ops.compare import equal, greater, where
+from graphc.ops.compare import equal, where
 from graphc.ops.core import Constant
 from graphc.ops.pointwise import Binary, Unary, operands
 
@@ -100,7 +100,7 @@ class Maximum(Binary):
         return np.maximum(a, b)
 
     def slopes(self, g: Node, a: Node, b: Node, y: Node) -> tuple[Node | None, Node | None]:
-        return _to_winner(g, a, b)
+        return _shared(g, a > b, equal(a, b)), _shared(g, b > a, equal(a, b))
 
 
 class Minimum(Binary):
@@ -114,14 +114,12 @@ class Minimum(Binary):
         return np.minimum(a, b)
 
     def slopes(self, g: Node, a: Node, b: Node, y: Node) -> tuple[Node | None, Node | None]:
-        to_larger, to_smaller = _to_winner(g, b, a)
-        return to_smaller, to_larger
+        return _shared(g, a < b, equal(a, b)), _shared(g, b < a, equal(a, b))
 
 
-def _to_winner(g: Node, a: Node, b: Node) -> tuple[Node, Node]:
-    """The gradients of max(a, b): g to the larger one, half to each where they are equal."""
-    otherwise = where(equal(a, b), g * 0.5, 0.0)
-    return where(greater(a, b), g, otherwise), where(greater(b, a), g, otherwise)
+def _shared(g: Node, wins: Node, ties: Node) -> Node:
+    """g where an operand wins, half of it where the two are equal."""
+    return where(wins, g, where(ties, g * 0.5, 0.0))
 
 
 # -- functions ------------------------------------------------------------------------------------
@@ -242,7 +240,7 @@ class Relu(Unary):
 
     def slope(self, g: Node, x: Node, y: Node) -> Node | None:
         # Said with y, so that x need not be kept for the way back.
-        return where(greater(y, 0), g, 0.0)
+        return where(y > 0, g, 0.0)
 
 
 class Abs(Unary):
