@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
 from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -41,9 +41,17 @@ class NumpyBackend:
 
     def load(self, printed: NumpySource) -> Any:
         """The text as a function: it is ours alone, no name of a user is in it."""
-        namespace: dict[str, Any] = {"__name__": "graphc_step"}
-        exec(compile(printed.source, "<graphc step>", "exec"), namespace)  # noqa: S102
-        return namespace["bind"]
+        code = compile(printed.source, "<graphc step>", "exec")
+
+        def bind(*args: Any) -> Any:
+            # Each binding is a namespace of its own: the step reads its table from there. (Cells of
+            # a closure would do, but CPython takes quadratic time to compile thousands of them.)
+            namespace: dict[str, Any] = {"__name__": "graphc_step"}
+            exec(code, namespace)
+            namespace["bind"](*args)
+            return namespace["step"]
+
+        return bind
 
     def limits(self) -> AbstractContextManager[Any]:
         """BLAS runs on as many threads as the plan says while a step runs."""

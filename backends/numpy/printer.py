@@ -14,7 +14,19 @@ from typing import Any
 import numpy as np
 
 from graphc.compiler.plan import (
-    At, Buffer, Call, Dimension, Fit, Inside, Instruction, Linear, Plan, Scalar, Span, View, Whole,
+    At,
+    Buffer,
+    Call,
+    Dimension,
+    Fit,
+    Inside,
+    Instruction,
+    Linear,
+    Plan,
+    Scalar,
+    Span,
+    View,
+    Whole,
 )  # fmt: skip
 from graphc.ir.dims import Dim, Size
 from graphc.ir.errors import BackendError
@@ -67,9 +79,8 @@ CALLS = {
 HELPERS = {
     "fit": '''
 def fit(n, c, k, d, size):
-    """Slices: the points a of range(n) where (c*a + k)/d is whole and in range(size); what they point at."""
-    g = math.gcd(c, d)
-    step, first = d // g, max(0, -(k // c))
+    # Slices: the points a of range(n) where (c*a + k)/d is whole and in range(size); where it points.
+    g, step, first = math.gcd(c, d), d // math.gcd(c, d), max(0, -(k // c))
     if k % g:
         return slice(0, 0), slice(0, 0)
     first += next(t for t in range(step) if (c * (first + t) + k) % d == 0)
@@ -79,43 +90,29 @@ def fit(n, c, k, d, size):
 ''',
     "uniform": '''
 def uniform(out, seed, step, stream):
-    """The stream's numbers of this step, in [0, 1)."""
-    bits = np.random.Philox(key=np.array([int(seed), stream], np.uint64), counter=[0, 0, int(step), 0])
-    np.random.Generator(bits).random(out=out, dtype=np.float32)
+    key, counter = np.array([int(seed), stream], np.uint64), [0, 0, int(step), 0]
+    np.random.Generator(np.random.Philox(key=key, counter=counter)).random(out=out, dtype=np.float32)
 ''',
     "inside": '''
 def inside(labels, low, high):
-    """Every label must be one of range(low, high)."""
     if labels.size and not low <= labels.min() <= labels.max() < high:
-        raise ValueError(f"a label is outside [{low}, {high}): they run from {labels.min()} to {labels.max()}")
+        raise ValueError(f"a label is outside [{low}, {high}): from {labels.min()} to {labels.max()}")
 ''',
 }
 
-HEAD = '''"""{title}"""
-import math
-import os
-import sys
-
+HEAD = '''\"\"\"A step printed by graphc. It needs NumPy alone: run(variables, inputs), at the end, runs it.\"\"\"
+import math, os, sys
 if "numpy" not in sys.modules:  # the last bits of a matrix product depend on the number of threads
-    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
-        os.environ[name] = "{threads}"
+    os.environ.update(OPENBLAS_NUM_THREADS="{threads}", MKL_NUM_THREADS="{threads}")
 import numpy as np
-
-ARENA = {arena}  # bytes
 '''
 
 TAIL = '''
-
-def memory(size):
-    """``size`` bytes that begin at a multiple of 64."""
-    raw = np.empty(size + 64, np.uint8)
-    start = -raw.ctypes.data % 64
-    return raw[start : start + size]
-
-
 def run(variables, inputs):
-    """One step on lists of arrays in the order of the table: overwrites variables, returns outputs."""
-    return bind(memory(ARENA), inputs, variables, {sizes})()
+    # One step on lists of arrays, in the order of the table: overwrites variables, returns outputs.
+    memory = np.empty({arena} + 64, np.uint8)
+    bind(memory[-memory.ctypes.data % 64 :], inputs, variables, {sizes})
+    return step()
 '''
 
 
@@ -172,21 +169,17 @@ class _Printer:
         return self._assemble(body, first)
 
     def _assemble(self, body: list[tuple[str, int]], first: int) -> NumpySource:
-        rows = HEAD.format(
-            title="A step printed by graphc; runs with NumPy alone: see run() at the end.",
-            threads=self.threads, arena=self.plan.peak_bytes,
-        ).splitlines()  # fmt: skip
+        rows = HEAD.format(threads=self.threads).splitlines()
         for name in sorted(self.helpers):
-            rows += ["", *HELPERS[name].splitlines()]
-        names = ", ".join(self.sizes.values())
-        rows += ["", "", f"def bind(arena, inputs, variables{', ' + names if names else ''}):"]
-        rows += ['    """The buffer table, and the step on it."""']
+            rows += HELPERS[name].splitlines()
+        rows += ["", f"def bind({', '.join(('arena', 'inputs', 'variables', *self.sizes.values()))}):"]
+        rows += ["    # The buffer table:"]
         rows += [f"    {row}" for row in self.table]
-        rows += ["", "    @np.errstate(all='ignore')", "    def step():"]
+        rows += ["    globals().update(locals())  # for the step", "", "@np.errstate(all='ignore')"]
+        rows += ["def step():"]
         start = len(rows)
-        rows += [f"        {text}" for text, _ in body]
-        rows += ["", "    return step"]
-        rows += TAIL.format(sizes=self._size_sources()).splitlines()
+        rows += [f"    {text}" for text, _ in body]
+        rows += TAIL.format(arena=self.plan.peak_bytes, sizes=self._size_sources()).splitlines()
         source = "\n".join(rows) + "\n"
         return NumpySource(
             source,
@@ -238,7 +231,8 @@ class _Printer:
             self._row(f'    "{part}"', "")
         self._row(")", "")
         shape = ", ".join(map(str, data.shape))
-        return f"np.frombuffer(base64.b64decode(raw), np.{_numpy(data.dtype.name)}).reshape({shape})"
+        kind = f"np.{_numpy(data.dtype.name)}"
+        return f"np.frombuffer(base64.b64decode(raw), {kind}).reshape({shape})"
 
     def _row(self, text: str, note: str) -> None:
         self.table.append(_with_note(text, note, WIDTH - 4))
@@ -327,8 +321,8 @@ class _Printer:
                 self._call(c, lambda o: self._operand(o, ())) for c in instruction.calls
             )
         lines = instruction.node.lines
-        note = f"{instruction.node.op.name} {lines[0] if lines else ''}"
-        return _with_note(text, note, WIDTH - 8)
+        note = f"{instruction.label}  {lines[0] if lines else ''}"
+        return _with_note(text, note, WIDTH - 4)
 
     def _looped(self, number: int, instruction: Instruction) -> str:
         """``for x0, x1 in t3: …`` with the views of every turn made once, in the table."""
@@ -365,7 +359,8 @@ class _Printer:
             )  # fmt: skip
             self.table.append(f"    for p{i}, q{i} in [fit({numbers})]")
         self.table.append("]")
-        return f"for {', '.join(names.values())}{',' if len(names) == 1 else ''} in {table}: {calls}"
+        variables = ", ".join(names.values()) + ("," if len(names) == 1 else "")
+        return f"for {variables} in {table}: {calls}"
 
     def _call(self, call: Call, operand: Any) -> str:
         if call.function in HELPERS:
@@ -375,10 +370,7 @@ class _Printer:
         template = CALLS.get(call.function)
         if template is None:
             raise BackendError(f"the numpy backend cannot compute {call.function!r}")
-        text = template.format(*args, out=out, **dict(call.options))
-        if call.function == "fill" and out.endswith("]"):
-            return text
-        return text
+        return template.format(*args, out=out, **dict(call.options))
 
     def _poison(self, number: int) -> list[str]:
         """Fill what nobody reads any more, unless something else lives there already."""
@@ -392,11 +384,13 @@ class _Printer:
             }
             if place.space != "arena" or any(self.plan.places[h] == place for h in heirs):
                 continue
-            shape = self._shape(self.plan.buffers[dead].shape)
-            item = self.plan.buffers[dead].dtype.itemsize
-            view = f"np.ndarray({shape}, 'V{item}', arena, {place.offset})"
+            buffer = self.plan.buffers[dead]
+            total: Size = buffer.dtype.itemsize
+            for size in buffer.shape:
+                total = total * size
             name = f"dead{dead}"
-            self.table.append(f"{name} = {view}.view(np.uint8) if {item} > 1 else {view}.view('u1')")
+            cut = f"{place.offset} : {place.offset} + {self._size(total)}"
+            self.table.append(f"{name} = arena[{cut}]")
             rows.append(f"{name}[...] = 255")
         return rows
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from graphc.ir import dims
 from graphc.ir.dims import Dim
 from graphc.ir.errors import DTypeError, GraphError, ShapeError
 from graphc.ir.graph import Graph

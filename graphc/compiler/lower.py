@@ -8,8 +8,23 @@ from dataclasses import dataclass, replace
 
 from graphc.ir.graph import Graph
 from graphc.ir.kernel import (
-    Acc, Alias, Apply, Const, Count, Expr, Gemm, Index, Kernel, Load, Lowering, Phase, Ref, Routine,
-    Step, Store, value,
+    Acc,
+    Alias,
+    Apply,
+    Const,
+    Count,
+    Expr,
+    Gemm,
+    Index,
+    Kernel,
+    Load,
+    Lowering,
+    Phase,
+    Ref,
+    Routine,
+    Step,
+    Store,
+    value,
 )  # fmt: skip
 from graphc.ir.node import Node
 

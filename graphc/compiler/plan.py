@@ -179,6 +179,7 @@ class Instruction:
 
     calls: tuple[Call, ...]
     node: Node
+    label: str  # the node's name in the graph, for comments
     loops: tuple[Loop, ...] = ()
     fits: tuple[Fit, ...] = ()
 
@@ -215,12 +216,10 @@ class Region:
     shape: tuple[int, ...]
     strides: tuple[int, ...]
 
-    def elements(self) -> np.ndarray[Any, np.dtype[np.int64]]:
-        """The element numbers it touches, in the order of its axes."""
-        found = np.array(self.offset, np.int64)
-        for count, stride in zip(self.shape, self.strides, strict=True):
-            found = found[..., None] + np.arange(count, dtype=np.int64) * stride
-        return found
+    @property
+    def size(self) -> int:
+        """How many elements it touches."""
+        return math.prod(self.shape)
 
 
 def region(
@@ -357,5 +356,5 @@ class Plan:
         for number, line in enumerate(self.instructions):
             calls = "; ".join(call.function for call in line.calls)
             touched = ", ".join(f"{'>' if w else ''}b{b}" for b, w in line.buffers().items())
-            rows.append(f"  {number}: {calls} ({touched})  {line.node.op.name}")
+            rows.append(f"  {number}: {calls} ({touched})  {line.label}")
         return "\n".join(rows)

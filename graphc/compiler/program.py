@@ -252,7 +252,7 @@ def _initial(leaf: Node, name: str, seed: int) -> Array:
     return np.array(leaf.op.init.sample(random, shape), leaf.dtype, order="C").reshape(shape)
 
 
-def compile(  # noqa: A001
+def compile(
     graph: Graph,
     backend: str | None = None,
     *,

@@ -11,12 +11,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 from graphc.compiler.plan import Instruction, Plan, Region, View, region
 from graphc.ir.errors import GraphError
 from graphc.ir.node import describe
 
-_Ids = np.ndarray[Any, np.dtype[np.int64]]
+_Ids = np.ndarray[Any, np.dtype[Any]]  # the number of the write that each byte carries
 
 
 class PlanError(GraphError):
@@ -34,6 +35,26 @@ def verify_plan(plan: Plan, sizes: Mapping[str, int] | None = None) -> None:
     _Check(plan, dict(plan.capacity if sizes is None else sizes)).run()
 
 
+def _reach(found: Region) -> tuple[int, int]:
+    """The lowest and highest element a region touches; (0, -1) where it touches none."""
+    if not found.size:
+        return 0, -1
+    spans = [(n - 1) * s for n, s in zip(found.shape, found.strides, strict=True)]
+    low = sum(span for span in spans if span < 0)
+    return found.offset + low, found.offset + sum(spans) - low
+
+
+def _window(memory: _Ids, found: Region, item: int, offset: int) -> _Ids:
+    """The bytes of a region inside ``memory``, where its buffer begins at ``offset``. The caller
+    has checked that they lie inside."""
+    if not found.size:
+        return memory[:0]
+    start = memory[offset + found.offset * item :]
+    step = memory.itemsize
+    strides = (*(s * item * step for s in found.strides), step)
+    return as_strided(start, (*found.shape, item), strides)
+
+
 class _Check:
     def __init__(self, plan: Plan, sizes: dict[str, int]) -> None:
         self.plan = plan
@@ -41,16 +62,16 @@ class _Check:
         self.number = 0
         self.bytes = {b.number: b.bytes(sizes) for b in plan.buffers}
         self.apart: dict[int, _Ids] = {}
-        self.placed: dict[int | str, _Ids] = {"arena": np.zeros(plan.peak_bytes, np.int64)}
+        self.placed: dict[int | str, _Ids] = {"arena": np.zeros(plan.peak_bytes, np.int32)}
         for buffer in plan.buffers:
             if buffer.root != buffer.number:
                 continue
-            self.apart[buffer.number] = np.zeros(self.bytes[buffer.number], np.int64)
+            self.apart[buffer.number] = np.zeros(self.bytes[buffer.number], np.int32)
             if buffer.kind != "arena":
                 self.number += 1  # given from outside: written before the step
                 self.apart[buffer.number][:] = self.number
                 self.placed[buffer.number] = np.full(
-                    self.bytes[buffer.number], self.number, np.int64
+                    self.bytes[buffer.number], self.number, np.int32
                 )
 
     def run(self) -> None:
@@ -90,57 +111,73 @@ class _Check:
             found = region(view, buffer, instruction.fits, self.sizes, loops)
         except ValueError as error:
             raise PlanError(f"{at}: a view of b{view.buffer}: {error}") from None
-        elements = found.elements()
-        limit = self.bytes[view.buffer] // buffer.dtype.itemsize
-        if elements.size and (elements.min() < 0 or elements.max() >= limit):
+        low, high = _reach(found)
+        if low < 0 or high >= self.bytes[view.buffer] // buffer.dtype.itemsize:
             raise PlanError(f"{at} leaves the buffer b{view.buffer}")
         return found
 
-    def _where(self, found: Region) -> tuple[int, _Ids]:
-        """The root buffer, and the bytes of it that a region touches."""
+    def _apart(self, found: Region) -> _Ids:
+        """The write numbers of the bytes of a region, in the memory of its own buffer."""
         buffer = self.plan.buffers[found.buffer]
-        item = buffer.dtype.itemsize
-        first = found.elements().reshape(-1) * item
-        return buffer.root, (first[:, None] + np.arange(item)).reshape(-1)
+        return _window(self.apart[buffer.root], found, buffer.dtype.itemsize, 0)
 
-    def _address(self, at: str, root: int, touched: _Ids) -> tuple[int | str, _Ids]:
+    def _placed(self, at: str, found: Region) -> _Ids:
+        """The same where the plan puts the buffer."""
+        buffer = self.plan.buffers[found.buffer]
+        space, offset = self._place(at, buffer.root)
+        item = buffer.dtype.itemsize
+        low, high = _reach(found)
+        if offset + low * item < 0 or offset + (high + 1) * item > len(self.placed[space]):
+            raise PlanError(f"{at}: b{buffer.root} does not fit its place")
+        return _window(self.placed[space], found, item, offset)
+
+    def _place(self, at: str, root: int) -> tuple[int | str, int]:
         place = self.plan.places.get(root)
         if place is None or place.space not in self.placed:
             raise PlanError(f"{at}: b{root} has no place")
-        memory = self.placed[place.space]
-        moved = touched + place.offset
-        if moved.size and (moved.min() < 0 or moved.max() >= len(memory)):
-            raise PlanError(f"{at}: b{root} does not fit its place")
-        return place.space, moved
+        return place.space, place.offset
 
     def _read(self, at: str, found: Region) -> None:
-        root, touched = self._where(found)
-        apart = self.apart[root][touched]
-        space, moved = self._address(at, root, touched)
+        apart, root = self._apart(found), self.plan.buffers[found.buffer].root
         if (apart == 0).any():
             raise PlanError(f"{at} reads b{root} before it is written")
-        if not np.array_equal(apart, self.placed[space][moved]):
+        if not np.array_equal(apart, self._placed(at, found)):
             raise PlanError(f"{at} reads b{root} after something else took its memory")
 
     def _write(self, at: str, found: Region) -> None:
-        root, touched = self._where(found)
-        if self.plan.buffers[root].kind in ("input", "constant", "range", "variable"):
+        root = self.plan.buffers[found.buffer].root
+        if self.plan.buffers[root].kind != "arena":
             raise PlanError(f"{at} overwrites b{root}, which is given from outside")
         self.number += 1
-        space, moved = self._address(at, root, touched)
-        self.apart[root][touched] = self.number
-        self.placed[space][moved] = self.number
+        self._apart(found)[...] = self.number
+        self._placed(at, found)[...] = self.number
 
     def _overlap(self, at: str, source: Region, out: Region, pointwise: bool) -> None:
-        source_root, read = self._where(source)
-        out_root, written = self._where(out)
-        space, read = self._address(at, source_root, read)
-        other, written = self._address(at, out_root, written)
-        if space != other or not np.intersect1d(read, written).size:
+        """What is written may be what is read only element by element."""
+        if not source.size or not out.size:
             return
-        same = source.shape == out.shape and np.array_equal(read, written)
-        if not (pointwise and same):
-            raise PlanError(f"{at} overwrites b{source_root} while it still reads it")
+        first, second = self.plan.buffers[source.buffer], self.plan.buffers[out.buffer]
+        space, offset = self._place(at, first.root)
+        other, start = self._place(at, second.root)
+        if space != other:
+            return
+        read = [offset + n * first.dtype.itemsize for n in _reach(source)]
+        written = [start + n * second.dtype.itemsize for n in _reach(out)]
+        if read[0] >= written[1] + second.dtype.itemsize:
+            return
+        if written[0] >= read[1] + first.dtype.itemsize:
+            return
+        same = (offset, first.dtype.itemsize) == (start, second.dtype.itemsize) and (
+            (source.offset, source.shape, source.strides)
+            == (out.offset, out.shape, out.strides)
+        )
+        if pointwise and same:
+            return
+        # Interleaved accesses may still miss each other: mark what is read, look where it writes.
+        marks = np.zeros(len(self.placed[space]), np.bool_)
+        _window(marks, source, first.dtype.itemsize, offset)[...] = True
+        if _window(marks, out, second.dtype.itemsize, start).any():
+            raise PlanError(f"{at} overwrites b{first.root} while it still reads it")
 
     # -- the end ------------------------------------------------------------------------------
 
@@ -149,13 +186,13 @@ class _Check:
             self._whole(f"the output {name!r}", number)
 
     def _whole(self, at: str, number: int) -> _Ids:
+        """Every byte of a buffer, which must be written and still there at the end."""
         root = self.plan.buffers[number].root
-        touched = np.arange(self.bytes[number])
-        ids = self.apart[root][touched]
+        ids = self.apart[root]
         if (ids == 0).any():
             raise PlanError(f"{at} (b{number}) is never written")
-        space, moved = self._address(at, root, touched)
-        if not np.array_equal(ids, self.placed[space][moved]):
+        space, offset = self._place(at, root)
+        if not np.array_equal(ids, self.placed[space][offset : offset + len(ids)]):
             raise PlanError(f"{at} (b{number}) is overwritten before the end")
         return ids
 

@@ -84,6 +84,9 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _OURS = tuple(
     f"{folder}/" for folder in (_PACKAGE, _PACKAGE.parent / "backends", _PACKAGE.parent / "viz")
 )
+# A network of the zoo is written as a user writes one, and its own lines say more than the one
+# line that asked for all of it.
+_ZOO = f"{_PACKAGE / 'models'}/"
 
 
 def user_line() -> str:
@@ -103,7 +106,7 @@ def _is_ours(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
     if file == "<string>":  # the __init__ that dataclass writes for an op, or python -c
         return str(frame.f_globals.get("__name__")).startswith("graphc.")
-    return file.startswith(_OURS)
+    return file.startswith(_OURS) and not file.startswith(_ZOO)
 
 
 @contextmanager

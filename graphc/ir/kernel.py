@@ -122,6 +122,9 @@ class Ref:
     shape: Shape
     dtype: DType
 
+    def __hash__(self) -> int:
+        return hash((self.node, self.what))  # the rest follows from these
+
     def __str__(self) -> str:
         label = getattr(self.node.op, "label", None)
         name = label() if label is not None else self.node.op.name
@@ -339,7 +342,7 @@ class Lowering:
     def __init__(self, stream_path: Callable[[Node], str]) -> None:
         self.steps: list[Step] = []
         self.stream_path = stream_path
-        self._once: dict[Any, Ref] = {}
+        self._once: dict[Any, tuple[Ref, ...]] = {}
         self._node: Node | None = None
         self._counter = 0
 
@@ -437,13 +440,10 @@ class Lowering:
         self._counter += 1
         return Ref(self.node, f"{what}{self._counter}", tuple(shape), np.dtype(dtype))
 
-    def once(
-        self, key: Any, what: str, shape: Sequence[Size], dtype: Any, build: Callable[[Ref], None]
-    ) -> Ref:
-        """An extra buffer that several nodes read: built by the first that asks for ``key``."""
+    def once(self, key: Any, build: Callable[[], tuple[Ref, ...]]) -> tuple[Ref, ...]:
+        """Extra buffers that several nodes read: built by the first that asks for ``key``."""
         if key not in self._once:
-            ref = self._once[key] = self.scratch(what, shape, dtype)
-            build(ref)
+            self._once[key] = build()
         return self._once[key]
 
 

@@ -15,7 +15,6 @@ from graphc.ir.leaves import Leaf, Naming, Stream, check_name
 from graphc.ir.node import Node, describe
 
 
-
 def name_leaves(nodes: Sequence[Node], streams: Mapping[Node, str]) -> dict[Node, str]:
     """The name of every leaf. ``streams`` are paths that a pass carries over."""
     leaves = [node for node in nodes if isinstance(node.op, Leaf)]

@@ -19,7 +19,15 @@ from graphc.ir.errors import GraphError, ParseError
 from graphc.ir.graph import Graph
 from graphc.ir.initializers import initializer_of
 from graphc.ir.leaves import (
-    ROLES, SEED, STEP, Input, Leaf, Naming, Parameter, State, Stream,
+    ROLES,
+    SEED,
+    STEP,
+    Input,
+    Leaf,
+    Naming,
+    Parameter,
+    State,
+    Stream,
 )  # fmt: skip
 from graphc.ir.node import Node, bare_leaf, make
 from graphc.ir.op import OPS
@@ -126,7 +134,7 @@ class _Reader:
             raise ParseError(f"the text is not a graph: {error}") from error
 
     def _rows(self) -> Iterator[str]:
-        for self.number, self.row in enumerate(self.lines, 1):  # noqa: B007
+        for self.number, self.row in enumerate(self.lines, 1):
             row = _COMMENT.sub("", self.row).strip()
             if row and not row.startswith("#"):
                 yield row

@@ -81,20 +81,19 @@ def modules(graph: Graph) -> dict[Node, str]:
 def uses(graph: Graph) -> dict[Node, int]:
     """How many edges of the model itself (no gradient, decay or update) read each parameter."""
     counts = dict.fromkeys(graph.parameters.values(), 0)
-    for node in _model(graph):
+    for node in model_nodes(graph):
         for source in map(_leaf, node.inputs):
             if source in counts and node.op.name not in _ALIASES:
                 counts[source] += 1
     return counts
 
 
-def _model(graph: Graph) -> tuple[Node, ...]:
-    """The nodes of the model: what the outputs that no pass added need."""
+def model_nodes(graph: Graph) -> tuple[Node, ...]:
+    """The nodes of the model itself: what the outputs that no pass added need."""
     part = parts(graph)
-    plain = [n for name, n in graph.outputs.items() if name not in _ADDED] or [
-        *graph.outputs.values()
-    ]
-    return tuple(n for n in post_order(plain) if part[n] == "forward")
+    plain = [n for name, n in graph.outputs.items() if name not in _ADDED]
+    roots = plain or graph.outputs.values()
+    return tuple(n for n in post_order(roots) if part[n] == "forward")
 
 
 def _leaf(node: Node) -> Node:
@@ -121,7 +120,7 @@ class _Layer:
 def _layers(graph: Graph) -> list[_Layer]:
     module = modules(graph)
     layers: list[_Layer] = []
-    for node in _model(graph):
+    for node in model_nodes(graph):
         leaf = isinstance(node.op, Leaf)
         if (leaf and not isinstance(node.op, Input)) or node.op.name in _ALIASES:
             continue

@@ -178,15 +178,17 @@ class MaxPooling(Pooling):
         dtype = np.dtype(np.uint8 if self.nobody <= 255 else np.int32)
         axes = _map_axes(x, rows, columns)
 
-        def build(ref: Ref) -> None:
+        def build() -> tuple[Ref, ...]:
+            ref = low.scratch("argmax", [axis.extent for axis in axes], dtype)
             taps = _tap_axes(rows, columns)
             pixel = low.load(x, _pixels(rows, columns, axes, taps), -np.inf)
             first = Acc("argmax", pixel, dtype)
             store = Store(ref, tuple(map(index, axes)), first)
             low.kernel(axes, [Phase(over=taps, accs=(first,)), Phase(stores=(store,))])
+            return (ref,)
 
         key = ("argmax", x, self.kernel, self.stride, self.padding)
-        ref = low.once(key, "argmax", [axis.extent for axis in axes], dtype, build)
+        (ref,) = low.once(key, build)
         taps = _tap_axes(rows, columns)
         row = apply("mul", Position(taps[0], dtype), Const(columns.kernel, dtype))
         return ref, apply("add", row, Position(taps[1], dtype)), taps

@@ -1,6 +1,6 @@
 """Softmax, its logarithm, and the cross-entropy of labels: all stable for any finite logits.
 
-Each is one kernel of three sweeps: the maximum, the sum of exponentials below it, the result.
+Each starts from one kernel: the maximum along the axis, and the exponentials below it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from graphc.ir.kernel import (
     Lowering,
     Phase,
     Position,
+    Ref,
     Store,
     apply,
     index,
@@ -61,18 +62,16 @@ class AlongAxis(Op):
 
     def lower(self, low: Lowering, node: Node) -> None:
         (x,) = node.inputs
+        below, powers, total = exponentials(low, x, self.axis)
         axes = low.axes(x.shape)
-        along = (axes[self.axis],)
-        at = low.load(x, axes)
-        largest = Acc("max", at, x.dtype)
-        below = apply("sub", at, largest)
-        total = Acc("sum", apply("exp", below), x.dtype)
-        store = Store(low.out, tuple(map(index, axes)), self.normalized(below, total))
-        phases = [Phase(along, (largest,)), Phase(along, (total,)), Phase(along, stores=(store,))]
-        low.kernel([axis for axis in axes if axis not in along], phases)
+        rest = [axis for i, axis in enumerate(axes) if i != self.axis]
+        found = self.normalized(
+            low.load(below, axes), low.load(powers, axes), low.load(total, rest)
+        )
+        low.map(axes, low.out, axes, found)
 
-    def normalized(self, below: Expr, total: Expr) -> Expr:
-        """The result, from x below its maximum and the sum of those exponentials."""
+    def normalized(self, below: Expr, power: Expr, total: Expr) -> Expr:
+        """The result, from x below its maximum, that one's exponential, and the sum of those."""
         raise NotImplementedError
 
     def receptive(self, node: Node) -> Sequence[Receptive]:
@@ -100,8 +99,8 @@ class Softmax(AlongAxis):
         mean = sum_(gradient * node, self.axis, keepdims=True)
         return [(gradient - mean) * node]
 
-    def normalized(self, below: Expr, total: Expr) -> Expr:
-        return apply("div", apply("exp", below), total)
+    def normalized(self, below: Expr, power: Expr, total: Expr) -> Expr:
+        return apply("div", power, total)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,8 +117,42 @@ class LogSoftmax(AlongAxis):
     def grad(self, node: Node, gradient: Node) -> Sequence[Node | None]:
         return [gradient - exp(node) * sum_(gradient, self.axis, keepdims=True)]
 
-    def normalized(self, below: Expr, total: Expr) -> Expr:
+    def normalized(self, below: Expr, power: Expr, total: Expr) -> Expr:
         return apply("sub", below, apply("log", total))
+
+
+def exponentials(low: Lowering, x: Node, axis: int) -> tuple[Ref, Ref, Ref]:
+    """x below its maximum along ``axis``, the exponentials of that, and their sums.
+
+    Built once however many ops read them: a loss and its gradient start from the same three.
+    """
+
+    def build() -> tuple[Ref, Ref, Ref]:
+        axes = low.axes(x.shape)
+        along = axes[axis]
+        parallel = [a for a in axes if a is not along]
+        below, powers = (low.scratch(what, x.shape, x.dtype) for what in ("below", "powers"))
+        total = low.scratch("total", [a.extent for a in parallel], x.dtype)
+        at = low.load(x, axes)
+        largest = Acc("max", at, x.dtype)
+        difference = apply("sub", at, largest)
+        power = apply("exp", difference)
+        added = Acc("sum", power, x.dtype)
+        where = tuple(map(index, axes))
+        stores = (Store(below, where, difference), Store(powers, where, power))
+        last = Store(total, tuple(map(index, parallel)), added)
+        low.kernel(
+            parallel,
+            [
+                Phase((along,), (largest,)),
+                Phase((along,), (added,), stores),
+                Phase(stores=(last,)),
+            ],
+        )
+        return below, powers, total
+
+    below, powers, total = low.once(("exponentials", x, axis), build)
+    return below, powers, total
 
 
 def _below(x: Array, axis: int) -> Array:
@@ -146,10 +179,12 @@ def _check_labels(check: Check, label: Node) -> None:
 
 def _check_range(low: Lowering, label: Node, classes: Size) -> None:
     """Labels are checked when the program runs: once, however many ops read them."""
-    low.once(
-        ("check_range", label, classes), "checked", (), np.bool_,
-        lambda _: low.routine("check_range", [label], None, low=0, high=classes),
-    )  # fmt: skip
+
+    def build() -> tuple[Ref, ...]:
+        low.routine("check_range", [label], None, low=0, high=classes)
+        return ()
+
+    low.once(("check_range", label, classes), build)
 
 
 def _in_range(name: str, label: Array, classes: int) -> Array:
@@ -238,17 +273,14 @@ class CrossEntropy(Op):
         batch, classes = logits.shape
         dtype = node.dtype
         _check_range(low, label, classes)
+        below, _, total = exponentials(low, logits, 1)
         n, c = Axis("n", batch), Axis("c", classes)
-        at = low.load(logits, [n, c])
-        largest = Acc("max", at, dtype)
-        below = apply("sub", at, largest)
-        total = Acc("sum", apply("exp", below), dtype)
         mine = apply("eq", Position(c, INT64), low.load(label, [n]))
-        chosen = Acc("sum", apply("select", mine, below, Const(0.0, dtype)), dtype)
+        here = apply("select", mine, low.load(below, [n, c]), Const(0.0, dtype))
+        chosen = Acc("sum", here, dtype)
         rows = low.scratch("rows", (batch,), dtype)
-        each = Store(rows, (index(n),), apply("sub", apply("log", total), chosen))
-        phases = [Phase((c,), (largest,)), Phase((c,), (total, chosen)), Phase(stores=(each,))]
-        low.kernel([n], phases)
+        each = Store(rows, (index(n),), apply("sub", apply("log", low.load(total, [n])), chosen))
+        low.kernel([n], [Phase((c,), (chosen,)), Phase(stores=(each,))])
         m = Axis("n", batch)
         all_rows = Acc("sum", low.load(rows, [m]), dtype)
         mean = Store(low.out, (), apply("div", all_rows, number(batch, dtype)))
