@@ -1,1 +1,1 @@
-"""Backends: what runs a plan. The core reaches them through the entry points ``graphc.backends``."""
+"""Backends: what runs a plan. The core finds them by the entry points ``graphc.backends``."""

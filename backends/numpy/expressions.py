@@ -220,9 +220,7 @@ def fold(expr: Expr, masked: set[Load]) -> Number | None:
     return memo[expr]
 
 
-def _fold_apply(
-    expr: Apply, args: Sequence[Number | None]
-) -> Number | None:
+def _fold_apply(expr: Apply, args: Sequence[Number | None]) -> Number | None:
     if expr.op == "select":
         condition, yes, no = args
         if condition is None:
@@ -272,7 +270,6 @@ def swap_loads(phase: Phase, swap: dict[Load, Load]) -> Phase:
     )
 
 
-
 def plain(index: Index, size: Size) -> bool:
     """Whether an index is one axis that runs through the whole dimension."""
     return (
@@ -282,5 +279,3 @@ def plain(index: Index, size: Size) -> bool:
         and index.offset == 0
         and index.terms[0][0].extent == size
     )
-
-

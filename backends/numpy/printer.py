@@ -77,9 +77,9 @@ CALLS = {
 }
 
 HELPERS = {
-    "fit": '''
+    "fit": """
 def fit(n, c, k, d, size):
-    # Slices: the points a of range(n) where (c*a + k)/d is whole and in range(size); where it points.
+    # Two slices: the a of range(n) where (c*a + k)/d is whole and in range(size); where it points.
     g, step, first = math.gcd(c, d), d // math.gcd(c, d), max(0, -(k // c))
     if k % g:
         return slice(0, 0), slice(0, 0)
@@ -87,33 +87,35 @@ def fit(n, c, k, d, size):
     count = max(0, (min(n - 1, ((size - 1) * d - k) // c) - first) // step + 1)
     at = (c * first + k) // d
     return slice(first, first + count * step, step), slice(at, at + count * (c // g), c // g)
-''',
-    "uniform": '''
+""",
+    "uniform": """
 def uniform(out, seed, step, stream):
     key, counter = np.array([int(seed), stream], np.uint64), [0, 0, int(step), 0]
-    np.random.Generator(np.random.Philox(key=key, counter=counter)).random(out=out, dtype=np.float32)
-''',
-    "inside": '''
+    bits = np.random.Philox(key=key, counter=counter)
+    np.random.Generator(bits).random(out=out, dtype=np.float32)
+""",
+    "inside": """
 def inside(labels, low, high):
     if labels.size and not low <= labels.min() <= labels.max() < high:
-        raise ValueError(f"a label is outside [{low}, {high}): from {labels.min()} to {labels.max()}")
-''',
+        found = f"from {labels.min()} to {labels.max()}"
+        raise ValueError(f"a label is outside [{low}, {high}): they run {found}")
+""",
 }
 
-HEAD = '''\"\"\"A step printed by graphc. It needs NumPy alone: run(variables, inputs), at the end, runs it.\"\"\"
+HEAD = """# A step printed by graphc. It needs NumPy alone; run(variables, inputs) at the end runs it.
 import math, os, sys
 if "numpy" not in sys.modules:  # the last bits of a matrix product depend on the number of threads
     os.environ.update(OPENBLAS_NUM_THREADS="{threads}", MKL_NUM_THREADS="{threads}")
 import numpy as np
-'''
+"""
 
-TAIL = '''
+TAIL = """
 def run(variables, inputs):
     # One step on lists of arrays, in the order of the table: overwrites variables, returns outputs.
     memory = np.empty({arena} + 64, np.uint8)
     bind(memory[-memory.ctypes.data % 64 :], inputs, variables, {sizes})
     return step()
-'''
+"""
 
 
 @dataclass
@@ -172,7 +174,10 @@ class _Printer:
         rows = HEAD.format(threads=self.threads).splitlines()
         for name in sorted(self.helpers):
             rows += HELPERS[name].splitlines()
-        rows += ["", f"def bind({', '.join(('arena', 'inputs', 'variables', *self.sizes.values()))}):"]
+        rows += [
+            "",
+            f"def bind({', '.join(('arena', 'inputs', 'variables', *self.sizes.values()))}):",
+        ]
         rows += ["    # The buffer table:"]
         rows += [f"    {row}" for row in self.table]
         rows += ["    globals().update(locals())  # for the step", "", "@np.errstate(all='ignore')"]

@@ -112,5 +112,3 @@ class ProductSchedule:
             self.owner.buffer(load.ref), tuple(cut),
             None if shape == kept else shape, None if plain else tuple(order),
         )  # fmt: skip
-
-

@@ -14,7 +14,17 @@ import numpy as np
 
 from graphc.compiler.lower import Ordered
 from graphc.compiler.plan import (
-    Buffer, Call, Fit, Instruction, Kind, Linear, Loop, Scalar, Schedule, View, Whole,
+    Buffer,
+    Call,
+    Fit,
+    Instruction,
+    Kind,
+    Linear,
+    Loop,
+    Scalar,
+    Schedule,
+    View,
+    Whole,
 )  # fmt: skip
 from graphc.ir import dims
 from graphc.ir.dims import Size
@@ -129,9 +139,7 @@ class Scheduler:
                 source = self.buffer(step.source)
                 root = self.buffers[source].root
                 label = self.graph.name(step.node)
-                self.of[step.out] = self._new(
-                    step.out.shape, step.out.dtype, "arena", label, root
-                )
+                self.of[step.out] = self._new(step.out.shape, step.out.dtype, "arena", label, root)
             case Routine():
                 self._routine(step)
             case Gemm():
@@ -167,4 +175,3 @@ class Scheduler:
     ) -> None:
         """Add a line."""
         self.lines.append(Instruction(calls, node, self.graph.name(node), loops, fits))
-

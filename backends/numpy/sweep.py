@@ -209,9 +209,7 @@ class KernelSchedule:
         target = self._target(sweep, home, parallel)
         if acc.monoid == "argmax":
             best = self.owner.all(
-                self.owner.temporary(
-                    [axis.extent for axis in parallel], acc.expr.dtype, self.node
-                )
+                self.owner.temporary([axis.extent for axis in parallel], acc.expr.dtype, self.node)
             )
             here = self._target(sweep, best, parallel)
             self.owner.emit(
@@ -282,7 +280,11 @@ class KernelSchedule:
             return
         for call in sweep.calls:
             last = self.owner.lines[-1] if self.owner.lines else None
-            if call.function == "copy_where" and last is not None and last.calls[-1].out == call.out:
+            if (
+                call.function == "copy_where"
+                and last is not None
+                and last.calls[-1].out == call.out
+            ):
                 # A select is two calls on one line: what it is, then what it is instead.
                 self.owner.lines[-1] = replace(last, calls=(*last.calls, call))
             else:
@@ -310,9 +312,7 @@ class KernelSchedule:
                 f"{describe(self.node)}: NumPy cannot cut {index} out of a dimension of {size}"
             )
         ((axis, coefficient),) = inner
-        fit = Fit(
-            axis.extent, coefficient, self._linear(sweep, index), index.divisor, size
-        )
+        fit = Fit(axis.extent, coefficient, self._linear(sweep, index), index.divisor, size)
         if axis in sweep.fitted:
             if sweep.fits[sweep.fitted[axis]] != fit:
                 raise BackendError(f"{describe(self.node)}: two masks on one axis")
@@ -535,5 +535,3 @@ def _fold_linear(op: str, args: tuple[Operand, ...]) -> Scalar | None:
             left.terms + tuple((v, c * sign) for v, c in right.terms),
         )
     )
-
-

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -197,7 +198,7 @@ def _check_writable(graph: Graph, arrays: Mapping[str, Array]) -> None:
         for name, array in arrays.items()
         if array.nbytes
     )
-    for (start, size, first), (other, _, second) in zip(spans, spans[1:], strict=False):
+    for (start, size, first), (other, _, second) in pairwise(spans):
         if start + size > other and (first in updated or second in updated):
             raise GraphError(
                 f"the variables {first!r} and {second!r} share memory, but an update overwrites "

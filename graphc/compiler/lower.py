@@ -3,7 +3,7 @@ and the steps that end in a variable move to the end."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.ir.graph import Graph
@@ -44,7 +44,7 @@ def legalize(graph: Graph) -> list[Step]:
 def group(graph: Graph, steps: Sequence[Step]) -> list[Step]:
     """Inline every kernel that only renames elements (a transpose, a slice, a broadcast) or holds
     one number into the loads that read it; what nothing reads any more is dropped."""
-    kept = {value(node) for node in (*graph.outputs.values(), *graph.leaf_updates.values())}
+    needed = {value(node) for node in (*graph.outputs.values(), *graph.leaf_updates.values())}
     views: dict[Ref, tuple[Store, Expr]] = {}
     result: list[Step] = []
     for step in steps:
@@ -53,14 +53,13 @@ def group(graph: Graph, steps: Sequence[Step]) -> list[Step]:
         if store is not None:
             views[store.ref] = (store, store.expr)
         result.append(step)
-    needed = {ref for step in result for ref in reads(step)} | kept
-    # Walk backwards so that a view of a view goes with its only reader.
+    # Backwards, so that a view of a view goes with its only reader.
     live: list[Step] = []
     for step in reversed(result):
-        if any(ref in needed for ref in writes(step)) or not writes(step):
+        if not writes(step) or any(ref in needed for ref in writes(step)):
             live.append(step)
-    needed = {ref for step in live for ref in reads(step)} | kept
-    return [s for s in reversed(live) if not writes(s) or any(r in needed for r in writes(s))]
+            needed.update(reads(step))
+    return live[::-1]
 
 
 def _renames(step: Step) -> Store | None:
@@ -77,8 +76,10 @@ def _renames(step: Step) -> Store | None:
         store.expr.fill is not None or any(i.divisor != 1 for i in store.expr.index)
     ):
         return None
-    plain = all(_is_axis(i) for i in store.index)
-    return store if plain and len({i.terms[0][0] for i in store.index}) == len(store.index) else None
+    axes = [i.terms[0][0] for i in store.index if _is_axis(i)]
+    # One part of a concat is not the whole buffer.
+    whole = tuple(axis.extent for axis in axes) == store.ref.shape
+    return store if whole and len(set(axes)) == len(store.index) else None
 
 
 def _is_axis(index: Index) -> bool:
@@ -104,7 +105,9 @@ def _inline(load: Load, views: dict[Ref, tuple[Store, Expr]]) -> Expr:
         if not all(_is_axis(i) for i in source.index) or len(source.index) != len(axes):
             return load
         sizes = {axis: axis.extent for axis in axes}
-        if any(sizes[i.terms[0][0]] != d for i, d in zip(source.index, source.ref.shape, strict=True)):
+        if any(
+            sizes[i.terms[0][0]] != d for i, d in zip(source.index, source.ref.shape, strict=True)
+        ):
             return load
         where = dict(zip(axes, load.index, strict=True))
         return Load(source.ref, tuple(where[i.terms[0][0]] for i in source.index), load.fill)
@@ -118,9 +121,8 @@ def _inline(load: Load, views: dict[Ref, tuple[Store, Expr]]) -> Expr:
     return Load(source.ref, tuple(composed), None)
 
 
-def _map_loads(step: Step, function: object) -> Step:
+def _map_loads(step: Step, function: Callable[[Load], Expr]) -> Step:
     """``step`` with every load replaced by ``function(load)``; a Gemm takes only loads back."""
-    call = function  # type: ignore[assignment]
     memo: dict[Expr, Expr] = {}
 
     def rebuild(expr: Expr) -> Expr:
@@ -129,7 +131,7 @@ def _map_loads(step: Step, function: object) -> Step:
         new: Expr = expr
         match expr:
             case Load():
-                new = call(expr)  # type: ignore[operator]
+                new = function(expr)
             case Apply():
                 new = replace(expr, args=tuple(map(rebuild, expr.args)))
             case Acc():

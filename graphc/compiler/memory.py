@@ -32,9 +32,7 @@ def plan_memory(schedule: Schedule, capacity: Mapping[str, int]) -> Plan:
         if number not in places:
             births.setdefault(when, []).append(number)
             dying.setdefault(last[number], []).append(number)
-    size = {
-        n: -(-schedule.buffers[n].bytes(capacity) // ALIGNMENT) * ALIGNMENT for n in first
-    }
+    size = {n: -(-schedule.buffers[n].bytes(capacity) // ALIGNMENT) * ALIGNMENT for n in first}
     arena = _Arena()
     held: set[int] = set()
     for position, instruction in enumerate(schedule.instructions):
@@ -54,9 +52,7 @@ def plan_memory(schedule: Schedule, capacity: Mapping[str, int]) -> Plan:
     for buffer in schedule.buffers:  # declared, but nothing reads or writes it
         if buffer.root == buffer.number and buffer.number not in places:
             places[buffer.number] = Place("arena", 0)
-    deaths = tuple(
-        tuple(dying.get(position, ())) for position in range(len(schedule.instructions))
-    )
+    deaths = tuple(tuple(dying.get(position, ())) for position in range(len(schedule.instructions)))
     return Plan(schedule, places, arena.top, dict(capacity), deaths)
 
 

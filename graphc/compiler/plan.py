@@ -244,7 +244,11 @@ def region(
                 offset += dim.position.at(sizes, loops) * stride
                 continue
             case Span():
-                first, count, step = dim.start.at(sizes, loops), evaluate(dim.count, sizes), dim.step
+                first, count, step = (
+                    dim.start.at(sizes, loops),
+                    evaluate(dim.count, sizes),
+                    dim.step,
+                )
             case Inside():
                 points, positions = fits[dim.fit].runs(sizes, loops)
                 first, count, step = points if dim.points else positions
@@ -348,11 +352,12 @@ class Plan:
             where = (
                 f"arena + {place.offset}"
                 if place.space == "arena"
-                else f"of b{place.space}" if place.space != buffer.number else buffer.kind
+                else f"of b{place.space}"
+                if place.space != buffer.number
+                else buffer.kind
             )
-            rows.append(
-                f"  b{buffer.number}: {TensorType(buffer.shape, buffer.dtype)} {where}  {buffer.label}"
-            )
+            type_ = TensorType(buffer.shape, buffer.dtype)
+            rows.append(f"  b{buffer.number}: {type_} {where}  {buffer.label}")
         for number, line in enumerate(self.instructions):
             calls = "; ".join(call.function for call in line.calls)
             touched = ", ".join(f"{'>' if w else ''}b{b}" for b, w in line.buffers().items())

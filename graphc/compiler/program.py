@@ -216,7 +216,10 @@ class Program:
         printed = self._text()
         trace = error.__traceback__
         while trace is not None:
-            if trace.tb_lineno in printed.lines and "graphc step" in trace.tb_frame.f_code.co_filename:
+            if (
+                trace.tb_lineno in printed.lines
+                and "graphc step" in trace.tb_frame.f_code.co_filename
+            ):
                 number = printed.lines[trace.tb_lineno]
                 node = (
                     self._plan.instructions[number].node
@@ -232,7 +235,9 @@ class Program:
         for name, array in outputs.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 node = self.graph.outputs[name]
-                raise GraphError(f"the output {name!r} is not finite: {describe(node)}", nodes=[node])
+                raise GraphError(
+                    f"the output {name!r} is not finite: {describe(node)}", nodes=[node]
+                )
 
     def __repr__(self) -> str:
         return f"<graphc.Program of {self.graph!r} for {self.backend.name}>"

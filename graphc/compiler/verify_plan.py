@@ -85,7 +85,9 @@ class _Check:
     def _turn(self, position: int, instruction: Instruction, loops: dict[str, int]) -> None:
         for call in instruction.calls:
             at = f"instruction {position} ({call.function} of {describe(instruction.node)})"
-            read = [self._region(at, v, instruction, loops) for v in call.args if isinstance(v, View)]
+            read = [
+                self._region(at, v, instruction, loops) for v in call.args if isinstance(v, View)
+            ]
             out = None
             if call.out is not None:
                 out = self._region(at, call.out, instruction, loops)
@@ -168,8 +170,7 @@ class _Check:
         if written[0] >= read[1] + first.dtype.itemsize:
             return
         same = (offset, first.dtype.itemsize) == (start, second.dtype.itemsize) and (
-            (source.offset, source.shape, source.strides)
-            == (out.offset, out.shape, out.strides)
+            (source.offset, source.shape, source.strides) == (out.offset, out.shape, out.strides)
         )
         if pointwise and same:
             return

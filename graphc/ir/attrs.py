@@ -1,4 +1,4 @@
-"""Attribute values of ops: how they compare (by type and bits), print, and are checked when read."""
+"""Attribute values of ops: how they compare (by type and bits), print, and are checked."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import math
 import struct
 import types
 import typing
-from functools import cache
 from typing import Any, Union
 
 import numpy as np
@@ -19,7 +18,7 @@ LONGEST_LIST = 64  # a longer constant prints as base64
 
 
 def key(value: Any) -> Any:
-    """What tells two attribute values apart: their type and bits (``0``, ``0.0``, ``False`` differ)."""
+    """What tells two attribute values apart: type and bits (``0``, ``0.0``, ``False`` differ)."""
     match value:
         case bool() | int() | str() | None:
             return (type(value).__name__, value)
@@ -91,10 +90,14 @@ def render_array(array: np.ndarray[Any, Any]) -> str:
     return nested(array)
 
 
-@cache
+_hints: dict[str, dict[str, Any]] = {}
+
+
 def hints(cls: type) -> dict[str, Any]:
     """The declared type of each attribute of an op class."""
-    return typing.get_type_hints(cls)
+    if cls.__qualname__ not in _hints:
+        _hints[cls.__qualname__] = typing.get_type_hints(cls)
+    return _hints[cls.__qualname__]
 
 
 def fits(value: Any, hint: Any) -> bool:

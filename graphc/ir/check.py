@@ -55,7 +55,7 @@ class Check:
             self.fail(what, fix=fix, error=error)
 
     def arity(self, least: int, most: int | None = None) -> None:
-        """The op takes ``least`` operands, or up to ``most`` (only a file can write another count)."""
+        """The op takes ``least`` operands, or up to ``most`` (a file can write another count)."""
         most = least if most is None else most
         if not least <= len(self.inputs) <= most:
             wanted = str(least) if most == least else f"{least} to {most}"
@@ -64,7 +64,7 @@ class Check:
     # -- sizes --------------------------------------------------------------------------------
 
     def equal(self, left: Size, right: Size, what: str, *, fix: str = "") -> Size:
-        """The one size that two must be: a literal wins, else the left one; undecided is a guard."""
+        """The one size that two must be: a literal wins, else the left; undecided is a guard."""
         same = dims.always_equal(left, right)
         if same is False:
             self.fail(f"{what}: {left} != {right}", fix=fix)

@@ -60,7 +60,7 @@ class Scope:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """One place that made a node: the user's line and the innermost module that was being called."""
+    """One place that made a node: the user's line, the innermost module being called."""
 
     line: str
     scope: Scope | None = None

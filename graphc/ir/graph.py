@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from graphc.ir import facts, naming, verifier
 from graphc.ir.dims import Guard
 from graphc.ir.errors import GraphError
-from graphc.ir.leaves import STEP, Input, Leaf, Parameter, State, check_name
+from graphc.ir.leaves import STEP, Input, Leaf, Parameter, State, check_name, naming_of
 from graphc.ir.node import OPERATORS, Node, describe, make
 
 if TYPE_CHECKING:
@@ -68,8 +68,17 @@ class Graph:
 
     __slots__ = (
         "__weakref__", "_gradients", "_names", "_nodes", "_owned", "_previous", "_text",
-        "_updates", "_users", "guards", "inputs", "made_by", "outputs", "parameters", "seconds", "states",
+        "_updates", "_users", "guards", "inputs", "made_by", "outputs", "parameters", "seconds",
+        "states",
     )  # fmt: skip
+    _gradients: dict[Node, Node]
+    _names: dict[Node, str]
+    _nodes: tuple[Node, ...]
+    _owned: tuple[Node, ...]  # the leaves that belong to modules
+    _previous: Graph | None
+    _text: str | None
+    _updates: dict[Node, Node]
+    _users: dict[Node, tuple[Node, ...]] | None
     inputs: dict[str, Node]
     parameters: dict[str, Node]
     states: dict[str, Node]
@@ -86,11 +95,12 @@ class Graph:
         streams: Mapping[Node, str] | None = None,
         gradients: Mapping[Node, Node] | None = None,
     ) -> None:
-        put = lambda name, value: object.__setattr__(self, name, value)  # noqa: E731
+        def put(name: str, value: object) -> None:
+            object.__setattr__(self, name, value)
+
         put("outputs", _checked_outputs(outputs))
         found = dict(_tracked(self.outputs.values()) if updates is None else updates)
         _count_steps(self.outputs.values(), found)
-        nodes = post_order(self.outputs.values())
         # A leaf's name orders the updates, so names come before the rest of the nodes.
         everything = post_order([*self.outputs.values(), *found.values(), *found])
         names = naming.name_leaves(everything, streams or {})
@@ -101,7 +111,7 @@ class Graph:
         put("_names", names)
         for slot, kind in (("inputs", Input), ("parameters", Parameter), ("states", State)):
             put(slot, {names[n]: n for n in nodes if isinstance(n.op, kind)})
-        owned = (n for n in nodes if isinstance(n.op, Leaf) and n.op.naming.scope is not None)
+        owned = (n for n in nodes if isinstance(n.op, Leaf) and naming_of(n).scope is not None)
         put("_owned", tuple(owned))
         put("guards", tuple(dict.fromkeys(g for n in nodes if n.guards for g in n.guards)))
         put("_gradients", dict(gradients or {}))
@@ -120,7 +130,7 @@ class Graph:
     @property
     def nodes(self) -> tuple[Node, ...]:
         """Every node: depth-first post-order from the outputs, then the updates by leaf name."""
-        return self._nodes  # type: ignore[no-any-return]
+        return self._nodes
 
     @property
     def updates(self) -> dict[str, Node]:
@@ -157,7 +167,7 @@ class Graph:
         name = self._names.get(node)
         if name is None:
             raise GraphError(f"{describe(node)} is not a node of this graph", nodes=[node])
-        return str(name)
+        return name
 
     def node(self, name: str) -> Node:
         """The node that the printed IR (or an output) calls ``name``."""
@@ -165,19 +175,21 @@ class Graph:
             return self.outputs[name]
         for node, known in self._names.items():
             if known == name:
-                return node  # type: ignore[no-any-return]
+                return node
         raise GraphError(f"no node is called {name!r}{naming.suggest(name, self._names.values())}")
 
     def users(self, node: Node) -> tuple[Node, ...]:
         """The nodes that read ``node``, one entry per edge, in ``.nodes`` order."""
-        if self._users is None:
+        users = self._users
+        if users is None:
             found: dict[Node, list[Node]] = {n: [] for n in self.nodes}
             for user in self.nodes:
                 for source in user.inputs:
                     found[source].append(user)
-            object.__setattr__(self, "_users", {n: tuple(u) for n, u in found.items()})
+            users = {n: tuple(u) for n, u in found.items()}
+            object.__setattr__(self, "_users", users)
         self.name(node)
-        return self._users[node]  # type: ignore[no-any-return]
+        return users[node]
 
     def paths(self, node: Node) -> tuple[str, ...]:
         """The module paths that made ``node``, of modules whose root owns a leaf of this graph."""
@@ -185,13 +197,13 @@ class Graph:
 
     def scopes(self, node: Node) -> tuple[Scope, ...]:
         """The modules that made ``node``, of those whose root owns a leaf of this graph."""
-        roots = {leaf.op.naming.scope.root for leaf in self._owned}
+        roots = {scope.root for leaf in self._owned if (scope := naming_of(leaf).scope)}
         found = (origin.scope for origin in facts.origins(node))
         return tuple(dict.fromkeys(s for s in found if s is not None and s.root in roots))
 
     def parameter_count(self) -> int:
         """How many numbers the parameters hold, each shared one counted once."""
-        return sum(math.prod(map(int, p.shape)) for p in self.parameters.values())  # type: ignore[arg-type]
+        return sum(math.prod(p.type.concrete({})) for p in self.parameters.values())
 
     def summary(self) -> str:
         """A table: layer, output, parameters, uses."""
@@ -211,7 +223,9 @@ class Graph:
         """The graph that fetches only these outputs; all updates stay."""
         for name in names:
             if name not in self.outputs:
-                raise GraphError(f"no output is called {name!r}{naming.suggest(name, self.outputs)}")
+                raise GraphError(
+                    f"no output is called {name!r}{naming.suggest(name, self.outputs)}"
+                )
         return self.rebuild({name: self.outputs[name] for name in names}, made_by="select")
 
     def rebuild(

@@ -190,7 +190,9 @@ def initializer_of(init: Any) -> Initializer:
     for part in filter(None, (match[2] or "").split(",")):
         name, _, text = part.partition("=")
         try:
-            value = float(text) if text.strip() in ("inf", "-inf", "nan") else ast.literal_eval(text)
+            value = (
+                float(text) if text.strip() in ("inf", "-inf", "nan") else ast.literal_eval(text)
+            )
         except (ValueError, SyntaxError):
             value = None
         if name not in {f.name for f in fields(cls)} or not isinstance(value, (int, float)):

@@ -89,6 +89,13 @@ class Leaf(Op):
         return Cost(0, 0)
 
 
+def naming_of(leaf: Node) -> Naming:
+    """How a leaf is called, and by whom it is owned. Raises GraphError for another node."""
+    if not isinstance(leaf.op, Leaf):
+        raise GraphError(f"{leaf!r} is not a leaf: only leaves have names of their own")
+    return leaf.op.naming
+
+
 @dataclass(frozen=True, eq=False)
 class Input(Leaf):
     """What the caller gives at each run."""
@@ -109,7 +116,7 @@ class Parameter(Leaf):
 
 @dataclass(frozen=True, eq=False)
 class State(Leaf):
-    """What a step reads and updates but no gradient reaches (running statistics, momentum, step)."""
+    """What a step reads and updates but no gradient reaches (running mean, momentum, step)."""
 
     name: ClassVar[str] = "state"
     law: ClassVar[str] = "carried from step to step by the graph's updates"

@@ -30,7 +30,7 @@ class Node:
     values), ``bool(node)`` raises, arithmetic operators build nodes.
 
     Attributes: ``op`` (``op.name`` is the printed name), ``inputs``, ``shape`` (ints or symbolic
-    sizes), ``dtype``, ``type``, ``lines`` (the user's lines that made it); a parameter has ``role``.
+    sizes), ``dtype``, ``type``, ``lines`` (the user's lines that made it); a parameter's ``role``.
 
     >>> import graphc as gx
     >>> x = gx.input("x", ("N", 3))
@@ -194,25 +194,25 @@ def make(op: Op, *inputs: Node) -> Node:
     from graphc.ir.check import Check
 
     for position, node in enumerate(inputs):
-        if not isinstance(node, Node):
+        if not isinstance(node, Node):  # hostile or mistaken callers exist
             raise GraphError(
                 f"{op.name}: {op.operand(position)} is a {type(node).__name__}, not a node: wrap "
                 "arrays with gx.constant(value), declare data with gx.input(name, shape)"
             )
     key = (op.key(), inputs)
     with _lock:
-        node = _table.get(key)
-    if node is None:
+        found = _table.get(key)
+    if found is None:
         check = Check(op, inputs)
         type_ = op.infer(check, *inputs)
         with _lock:
             # Another thread may have made it while this one inferred.
-            node = _table.get(key)
-            if node is None:
-                node = _new(op, inputs, type_, tuple(check.guards))
-                _table[key] = node
-    facts.record(node)
-    return node
+            found = _table.get(key)
+            if found is None:
+                found = _new(op, inputs, type_, tuple(check.guards))
+                _table[key] = found
+    facts.record(found)
+    return found
 
 
 def bare_leaf(op: Leaf) -> Node:

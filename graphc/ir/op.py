@@ -46,7 +46,7 @@ class Op:
     operands: ClassVar[tuple[str, ...]] = ()
     # Operands from this index on are hidden in print and drawings (dropout's stream, seed, step).
     shown: ClassVar[int | None] = None
-    # Whether a node of it tells gx.Graph to update a state (``track``); then ``update`` is its rule.
+    # Whether a node of it has gx.Graph update a state (``track``); then ``update`` is its rule.
     tracks: ClassVar[bool] = False
     # One line: what the op computes, with its algebraic facts; the op table of the docs shows it.
     law: ClassVar[str] = ""

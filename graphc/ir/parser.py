@@ -134,8 +134,9 @@ class _Reader:
             raise ParseError(f"the text is not a graph: {error}") from error
 
     def _rows(self) -> Iterator[str]:
-        for self.number, self.row in enumerate(self.lines, 1):
-            row = _COMMENT.sub("", self.row).strip()
+        for number, text in enumerate(self.lines, 1):
+            self.number, self.row = number, text
+            row = _COMMENT.sub("", text).strip()
             if row and not row.startswith("#"):
                 yield row
 

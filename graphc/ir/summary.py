@@ -163,7 +163,9 @@ def summary(graph: Graph) -> str:
         seen.update(new)
         size = f"{sum(map(_size, new)):,}" if new else "shared" if layer.parameters else ""
         most = str(max(counts[p] for p in layer.parameters)) if layer.parameters else ""
-        rows.append((name if name == layer.kind else f"{name}: {layer.kind}", str(last.type), size, most))
+        rows.append(
+            (name if name == layer.kind else f"{name}: {layer.kind}", str(last.type), size, most)
+        )
     return "\n".join((*_table(rows), *_totals(graph)))
 
 
@@ -195,10 +197,7 @@ def _totals(graph: Graph) -> list[str]:
     backward = [n for n in graph.nodes if part[n] == "backward"]
     if backward:
         sums = sum(n.op.name == "grad_sum" for n in backward)
-        lines.append(
-            f"backward: {_count(len(backward), 'node')}, "
-            f"{_count(sums, 'gradient sum')}"
-        )
+        lines.append(f"backward: {_count(len(backward), 'node')}, {_count(sums, 'gradient sum')}")
     updates = [leaf for leaf in graph.leaf_updates if leaf not in (SEED, STEP)]
     if updates:
         states = [leaf for leaf in updates if not isinstance(leaf.op, Parameter)]
@@ -210,7 +209,7 @@ def _totals(graph: Graph) -> list[str]:
 
 
 def _size(leaf: Node) -> int:
-    return math.prod(int(size) for size in leaf.shape)  # type: ignore[arg-type]
+    return math.prod(leaf.type.concrete({}))
 
 
 def _count(number: int, what: str) -> str:
@@ -234,4 +233,3 @@ def shorten(text: str, width: int) -> str:
         return text
     left = (width - 1) // 2
     return f"{text[:left]}…{text[-(width - 1 - left) :]}"
-

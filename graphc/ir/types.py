@@ -34,7 +34,8 @@ def dtype_of(value: Any) -> np.dtype[Any]:
     if name == "bfloat16":
         import ml_dtypes  # only those who use it pay for the import
 
-        return np.dtype(ml_dtypes.bfloat16)
+        bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return bfloat16
     known = ", ".join(_SHORT)
     if name is float or name is int or name is None:
         raise DTypeError(f"dtype={value!r} does not say how many bits: use one of {known}")

@@ -10,7 +10,7 @@ from graphc.ir.dims import Size
 
 @dataclass(frozen=True, slots=True)
 class AxisWindow:
-    """Output position ``o`` along one axis reads input positions ``(o·stride + tap·dilation - pad) / up``
+    """Output position ``o`` along one axis reads ``(o·stride + tap·dilation - pad) / up``
     for ``tap`` in ``range(size)``, those that are whole and inside the input.
 
     ``up`` is 1 except for ops that go the other way (transposed convolution, gradients).
