@@ -13,7 +13,8 @@ from graphc.ir.graph import Graph
 class Bound(Protocol):
     """A program on views of given arrays: calling it runs one step and returns the outputs."""
 
-    def __call__(self) -> Sequence[Any]: ...
+    def __call__(self) -> Sequence[Any]:
+        """The outputs, in the graph's order."""
 
 
 class Backend(Protocol):

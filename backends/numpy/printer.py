@@ -102,7 +102,7 @@ def inside(labels, low, high):
 """,
 }
 
-HEAD = """# A step printed by graphc. It needs NumPy alone; run(variables, inputs) at the end runs it.
+HEAD = """# A step printed by graphc. It needs NumPy alone: run(variables, inputs), at the end, runs it
 import math, os, sys
 if "numpy" not in sys.modules:  # the last bits of a matrix product depend on the number of threads
     os.environ.update(OPENBLAS_NUM_THREADS="{threads}", MKL_NUM_THREADS="{threads}")
