@@ -35,7 +35,8 @@ class FloorDiv:
     denominator: int
 
     def __str__(self) -> str:
-        return f"({self.numerator})//{self.denominator}"
+        inside = self.numerator.name or f"({self.numerator})"
+        return f"{inside}//{self.denominator}"
 
 
 def _order(monomial: Monomial) -> tuple[int, str]:

@@ -56,7 +56,9 @@ def stream_of(node: Node) -> Node:
 
 def comment(graph: Graph, node: Node) -> str:
     """Where a node comes from: the forward node whose gradient it is part of, the user's lines."""
-    if node in (SEED, STEP):
+    # A number means the same wherever it was first written, and so does a size: one node serves
+    # everybody, and where it comes from would tell of another graph.
+    if node in (SEED, STEP) or not (node.inputs or isinstance(node.op, Leaf)):
         return ""
     parts: list[str] = []
     owner = facts.forward_of(node)

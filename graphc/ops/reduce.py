@@ -126,8 +126,9 @@ class Mean(Reduction):
     monoid = "sum"
 
     def infer(self, check: Check, *inputs: Node) -> TensorType:
+        type_ = super().infer(check, *inputs)
         check.floating(*inputs)
-        return super().infer(check, *inputs)
+        return type_
 
     def compute(self, x: Array, **over: Any) -> Any:
         return np.mean(x, **over)

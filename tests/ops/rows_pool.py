@@ -56,7 +56,7 @@ def take_oracle(kernel: Any, stride: Any = None, padding: Any = 0) -> Callable[[
         winner = jnp.argmax(seen(x, -jnp.inf), 0)
         return jnp.take_along_axis(seen(t, 0.0), winner[None], 0)[0]
 
-    return jax.jit(taken)  # type: ignore[no-any-return]
+    return jax.jit(taken)
 
 
 def scatter_oracle(*settings: Any) -> Callable[[Any, Any], Any]:
