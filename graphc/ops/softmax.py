@@ -32,7 +32,7 @@ from graphc.ir.kernel import (
 from graphc.ir.node import Node, make
 from graphc.ir.op import Array, Cost, Op
 from graphc.ir.types import TensorType, dtype_of, shape_of, short
-from graphc.ir.window import AxisWindow, Everything, Nothing, Receptive, Windowed
+from graphc.ir.window import AxisWindow, Everything, Receptive, Windowed
 from graphc.ops.axes import one_axis, said_axis
 from graphc.ops.core import size
 from graphc.ops.counting import elements, per_element, traffic
@@ -287,7 +287,7 @@ class CrossEntropy(Op):
         low.kernel([], [Phase((m,), (all_rows,)), Phase(stores=(mean,))])
 
     def receptive(self, node: Node) -> Sequence[Receptive]:
-        return [Everything(), Nothing()]
+        return [Everything(), Everything()]
 
     def cost(self, node: Node, sizes: Mapping[str, int]) -> Cost:
         return Cost(FLOPS * elements(node.inputs[0], sizes), traffic(node, sizes))

@@ -30,7 +30,7 @@ SEED, STEP = 1234567890123, 5  # what random ops draw with
 
 def variables(graph: gx.Graph) -> dict[str, Array]:
     """What every run starts from: a row has no parameters, at most states."""
-    states = {name: np.zeros(s.shape, s.dtype) for name, s in graph.states.items()}
+    states = {name: np.zeros(s.type.concrete({}), s.dtype) for name, s in graph.states.items()}
     drawn = {"random/seed": np.array(SEED, np.uint64), "step": np.array(STEP, np.int64)}
     return states | drawn
 
@@ -109,7 +109,7 @@ class Sample:
     def random(self, shape: tuple[int, ...]) -> Array:
         """Numbers of either sign, none of them small."""
         signs = self.rng.choice([-1.0, 1.0], shape)
-        return (self.rng.uniform(0.5, 1.5, shape) * signs).astype(np.float32).astype(np.float64)
+        return np.float32(self.rng.uniform(0.5, 1.5, shape) * signs).astype(np.float64)
 
     @cached_property
     def answers(self) -> tuple[Array, list[Array], list[Array]]:
@@ -123,7 +123,7 @@ class Sample:
             wanted.append(self.gradient_of(self.slope))
         # One compilation, unoptimized, takes a fraction of the time of all its primitives' own.
         together = jax.jit(lambda *floats: [function(*floats) for function in wanted])
-        options = {"xla_backend_optimization_level": 0}
+        options: Any = {"xla_backend_optimization_level": 0}
         results = together.lower(*self.floats).compile(options)(*self.floats)
         value, first, second = (*results, (), ())[:3]
         return np.asarray(value), list(map(np.asarray, first)), list(map(np.asarray, second))
