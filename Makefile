@@ -51,12 +51,12 @@ format: .venv/.dev
 # Editable, so that what a reader changes in the tree is what runs.
 .venv/.plain: .venv/.made pyproject.toml
 	@echo "installing graphc into .venv"
-	@$(PIP) install --quiet --editable .
+	@$(PIP) install -qq --editable .
 	@touch $@
 
 .venv/.dev: .venv/.made pyproject.toml
 	@echo "installing graphc and what its tests need into .venv"
-	@$(PIP) install --quiet --editable '.[dev]'
+	@$(PIP) install -qq --editable '.[dev]'
 	@touch .venv/.plain $@
 
 # The list of files is a file itself: a deletion must rebuild too.
@@ -66,8 +66,8 @@ build/.files: FORCE
 
 build/.site: .venv/.dev build/.files $(SOURCES) README.md LICENSE
 	@rm -rf build/lib build/bdist.* build/wheel build/site
-	@$(PIP) wheel --quiet --no-deps --no-build-isolation --wheel-dir build/wheel .
-	@$(PIP) install --quiet --no-deps --no-compile --target build/site build/wheel/*.whl
+	@$(PIP) wheel -qq --no-deps --no-build-isolation --wheel-dir build/wheel .
+	@$(PIP) install -qq --no-deps --no-compile --target build/site build/wheel/*.whl
 	@touch $@
 
 clean:

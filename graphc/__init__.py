@@ -100,14 +100,15 @@ if TYPE_CHECKING:
     from graphc.compiler.program import Program, compile
     from graphc.compiler.registry import available_backends
     from graphc.train.checkpoint import load, save
-    from graphc.train.fit import History, fit
+    from graphc.train.fit import fit
+    from graphc.train.history import History
 
 __version__ = "0.1.0"
 
 # Loaded when first asked for: `import graphc` stays fast, and never loads what it does not use.
 _MODULES = ("data", "models", "nn", "passes", "train", "viz")
 _FROM = {
-    "History": "graphc.train.fit",
+    "History": "graphc.train.history",
     "Program": "graphc.compiler.program",
     "available_backends": "graphc.compiler.registry",
     "compile": "graphc.compiler.program",
