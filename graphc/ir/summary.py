@@ -29,15 +29,13 @@ def parts(graph: Graph) -> dict[Node, Part]:
     serves the updates.
     """
     members = frozenset(graph.nodes)
-    gradients = [n for n in graph.gradients.values() if n in members]
-    if not gradients:  # a parsed graph: the gradient rules' own mark is all there is
-        gradients = [n for n in graph.nodes if facts.forward_of(n) is not None]
-    gradients += [n for name, n in graph.outputs.items() if name.startswith(_GRADIENT)]
-    backward = frozenset(gradients)
-    roots = [n for n in graph.outputs.values() if n not in backward]
+    asked = [n for name, n in graph.outputs.items() if name.startswith(_GRADIENT)]
+    known = {n: g for n, g in graph.gradients.items() if n in members and g in members}
+    gradients = frozenset((*asked, *known.values()))
     # A step that fetches gradients alone still has the forward nodes that they belong to.
-    roots += [n for n in graph.gradients if n in members and facts.forward_of(n) is None]
+    roots = [n for n in (*graph.outputs.values(), *known) if n not in gradients]
     forward = frozenset(post_order(roots))
+    gradients |= frozenset() if known else _guessed_gradients(graph, forward)
     backward = frozenset(post_order(gradients))
     return {
         node: "forward" if node in forward else "backward" if node in backward else "update"
@@ -45,12 +43,41 @@ def parts(graph: Graph) -> dict[Node, Part]:
     }
 
 
+def _guessed_gradients(graph: Graph, forward: frozenset[Node]) -> frozenset[Node]:
+    """The gradients that the updates of a parsed graph read: it has no map of them.
+
+    An optimizer's own nodes are those that read its states or its rate (leaves that forward does
+    not have), the new value of a parameter, and a gradient times a number. What they read and
+    forward does not have is a gradient.
+    """
+    parameters = [n for leaf, n in graph.leaf_updates.items() if isinstance(leaf.op, Parameter)]
+    own = set(parameters)
+    for node in graph.nodes:
+        if node not in forward and (
+            isinstance(node.op, Leaf) or any(n in own and n not in forward for n in node.inputs)
+        ):
+            own.add(node)
+    for node in reversed(graph.nodes):
+        users = graph.users(node)
+        number = any(not n.inputs and not n.ndim for n in node.inputs)
+        if node not in forward and number and users and all(user in own for user in users):
+            own.add(node)
+    served = frozenset(post_order(parameters))
+    return frozenset(
+        source
+        for node in own & served
+        for source in node.inputs
+        if source not in own and source not in forward and source.inputs
+    )
+
+
 def modules(graph: Graph) -> dict[Node, str]:
     """The path of the module that each node belongs to, ``""`` where it belongs to none.
 
     A leaf belongs where its name says (``features.0.weight`` to ``features.0``), a result to the
     module that was being called; one whose origin is not known, as in a parsed graph, to the
-    module whose parameters it reads, if that is one alone.
+    module whose parameters it reads, if that is one alone. What is made of numbers alone has no
+    origin in this graph: it goes with the first node that reads it.
     """
     known: dict[facts.Scope, str] = {}
     roots = {
@@ -75,7 +102,20 @@ def modules(graph: Graph) -> dict[Node, str]:
             read = {found[n] for n in node.inputs if isinstance(n.op, Parameter)}
             path = read.pop() if len(read) == 1 else ""
         found[node] = path
+    for node in reversed(numbers(graph)):
+        users = graph.users(node)
+        found[node] = found[users[0]] if users else ""
     return found
+
+
+def numbers(graph: Graph) -> tuple[Node, ...]:
+    """The nodes with no leaf below them, in order: one such node serves every graph of the
+    process, so the facts kept about it may be another graph's."""
+    found: dict[Node, None] = {}
+    for node in graph.nodes:
+        if not isinstance(node.op, Leaf) and all(n in found for n in node.inputs):
+            found[node] = None
+    return tuple(found)
 
 
 def uses(graph: Graph) -> dict[Node, int]:
@@ -145,12 +185,12 @@ def summary(graph: Graph) -> str:
     >>> import graphc as gx
     >>> x, w = gx.input("x", ("N", 3)), gx.parameter("w", (3, 3))
     >>> print(gx.Graph({"y": gx.matmul(gx.matmul(x, w), w)}).summary())
-    layer               output   parameters  uses
-    ---------------------------------------------
-    x: input            f32[N,3]
-    matmul              f32[N,3]          9     2
-    matmul_1            f32[N,3]     shared     2
-    ---------------------------------------------
+    layer             output    parameters  uses
+    --------------------------------------------
+    x: input          f32[N,3]
+    matmul            f32[N,3]           9     2
+    matmul_1: matmul  f32[N,3]      shared     2
+    --------------------------------------------
     total: 9 parameters in 1 array, 36 bytes
     """
     counts = uses(graph)
