@@ -255,11 +255,14 @@ class _Printer:
 
     def _view(self, view: View, fits: tuple[Fit, ...]) -> str:
         """The expression of a view."""
-        cuts = [self._cut(dim) for dim in view.dims]
+        shape = self.plan.buffers[view.buffer].shape
+        cuts = [self._cut(dim, size) for dim, size in zip(view.dims, shape, strict=True)]
         text = f"b{view.buffer}"
         if any(cut != ":" for cut in cuts):
             while cuts and cuts[-1] == ":":
                 cuts.pop()
+            if all(isinstance(dim, At) for dim in view.dims):
+                cuts.append("...")  # a view of one element, not a copy of it
             text += f"[{', '.join(cuts)}]"
         if view.shape is not None:
             text += f".reshape({self._shape(view.shape)})"
@@ -272,7 +275,7 @@ class _Printer:
                 text += f"[{inside}]"
         return text
 
-    def _cut(self, dim: Dimension) -> str:
+    def _cut(self, dim: Dimension, size: Size) -> str:
         match dim:
             case Whole():
                 return ":"
@@ -281,16 +284,18 @@ class _Printer:
             case Inside():
                 return f"{'p' if dim.points else 'q'}{dim.fit}"
             case Span():
-                start = dim.start
-                reach = dim.count * dim.step
-                stop = Linear(start.offset + reach, start.terms)
-                if dim.step < 0 and not stop.terms and stop.offset == -1:
+                # Up to the last one and not past it: a shape must not depend on slack.
+                start, last = dim.start, dim.start.offset + (dim.count - 1) * dim.step
+                if dim.step > 0:
+                    stop = Linear(last + 1, start.terms)
+                    step = "" if dim.step == 1 else f":{dim.step}"
+                    return f"{self._linear(start)}:{self._linear(stop)}{step}"
+                if not start.terms and last == 0:
                     return f"{self._linear(start)}::{dim.step}"
-                step = "" if dim.step == 1 else f":{dim.step}"
-                if dim.step > 1:  # not past the last one: a shape must not depend on slack
-                    last = Linear(start.offset + (dim.count - 1) * dim.step + 1, start.terms)
-                    return f"{self._linear(start)}:{self._linear(last)}{step}"
-                return f"{self._linear(start)}:{self._linear(stop)}{step}"
+                # Backwards, the stop may be before element 0, and -1 means the end: so one whole
+                # dimension lower, where every stop is counted from the end.
+                stop = Linear(last - 1 - size, start.terms)
+                return f"{self._linear(start)}:{self._linear(stop)}:{dim.step}"
 
     def _linear(self, linear: Linear) -> str:
         parts = [v if c == 1 else f"{c}*{v}" for v, c in linear.terms]

@@ -136,9 +136,10 @@ class Dim:
         divisor //= common
         if divisor == 1:
             return _build(whole) + inner_size
-        if isinstance(inner_size, int):  # cannot be: part is not empty
+        if isinstance(inner_size, int) or inner_size != self:
+            # Something came out: what is left may be a lone floor division, or divide again.
             return _build(whole) + inner_size // divisor
-        return _build(whole) + Dim({((FloorDiv(inner_size, divisor), 1),): 1})
+        return Dim({((FloorDiv(inner_size, divisor), 1),): 1})
 
     # -- identity -----------------------------------------------------------------------------
 
