@@ -48,6 +48,7 @@ class Scheduler:
         self.lines: list[Instruction] = []
         self.of: dict[Ref, int] = {}
         self.ranges: dict[tuple[Size, np.dtype[Any]], int] = {}
+        self.direct: dict[int, int] = {}  # result -> the variable whose memory it takes
 
     def run(self) -> Schedule:
         """Schedule every step."""
@@ -59,19 +60,18 @@ class Scheduler:
             variables.append((name, self._declare(value(node), "variable", name)))
         for step in self.ordered.steps:
             self.step(step)
-        direct = [(self.of[r], self.of[value(leaf)]) for r, leaf in self.ordered.direct.items()]
-        copies = self._copies(dict(direct))
+        copies = self._copies()
         return Schedule(
             tuple(self.buffers),
             tuple(self.lines),
             tuple(inputs),
             tuple(variables),
             tuple((name, self.buffer(value(node))) for name, node in graph.outputs.items()),
-            tuple(direct),
+            tuple(self.direct.items()),
             tuple(copies),
         )
 
-    def _copies(self, direct: dict[int, int]) -> list[tuple[int, int]]:
+    def _copies(self) -> list[tuple[int, int]]:
         """The updates that are not computed in place: a plain copy each, after everything else.
 
         All of them read the old values: one that copies another updated variable reads it from a
@@ -80,7 +80,7 @@ class Scheduler:
         copies: list[tuple[int, int]] = []
         for leaf, node in self.graph.leaf_updates.items():
             target, source = self.of[value(leaf)], self.buffer(value(node))
-            if source in direct or source == target:
+            if self.direct.get(source, source) == target:
                 continue
             if self.buffers[self.buffers[source].root].kind in ("variable", "input"):
                 kept = self._new(node.shape, node.dtype, "arena", f"old {node.op.name}")
@@ -112,8 +112,15 @@ class Scheduler:
         if ref not in self.of:
             name = self.graph.name(ref.node)
             label = name if ref.what == "value" else f"{name}: {ref.what}"
-            self._declare(ref, "arena", label)
+            number = self._declare(ref, "arena", label)
+            if ref in self.ordered.direct:
+                self.direct[number] = self.of[value(self.ordered.direct[ref])]
         return self.of[ref]
+
+    def one_memory(self, first: int, second: int) -> bool:
+        """Whether two buffers are one: views of one, or a result computed in its variable."""
+        a, b = self.buffers[first].root, self.buffers[second].root
+        return self.direct.get(a, a) == self.direct.get(b, b)
 
     def temporary(self, shape: Sequence[Size], dtype: np.dtype[Any], node: Node) -> int:
         """A buffer for a value inside a kernel."""

@@ -488,8 +488,8 @@ class KernelSchedule:
         out = target or self._temporary(sweep, self._axes_of(sweep, expr), expr.dtype)
         if expr.op == "select":
             condition, yes, no = args
-            clash = isinstance(yes, View) and yes.buffer == out.buffer
-            if clash or (isinstance(condition, View) and condition.buffer == out.buffer):
+            later = [arg.buffer for arg in (condition, yes) if isinstance(arg, View)]
+            if any(self.owner.one_memory(buffer, out.buffer) for buffer in later):
                 out = self._temporary(sweep, self._axes_of(sweep, expr), expr.dtype)
             if no != out:
                 sweep.calls.append(self._copy(no, out, expr))

@@ -247,35 +247,36 @@ def order(graph: Graph, steps: Sequence[Step]) -> Ordered:
     ordered = (*early_checks, *early_steps, *late_steps)
 
     last_read: dict[Ref, int] = {}
-    written_at: dict[Ref, int] = {}
-    aliased: set[Ref] = set()
+    written_at: dict[Ref, list[int]] = {}
+    settled: set[Ref] = set()  # these have their memory already
     for position, step in enumerate(ordered):
         for ref in reads(step):
             last_read[ref] = position
         for ref in writes(step):
-            written_at[ref] = position
+            written_at.setdefault(ref, []).append(position)
         if isinstance(step, Alias):
-            aliased |= {step.out, step.source}
+            settled |= {step.out, step.source}
+        if isinstance(step, Routine) and step.name == "constant" and step.out is not None:
+            settled.add(step.out)  # its memory is that of the literal
     direct: dict[Ref, Node] = {}
     fetched = {value(node) for node in graph.outputs.values()}
     for leaf, node in graph.leaf_updates.items():
         ref, old = value(node), value(leaf)
-        if ref not in written_at or ref in direct or aliased & {ref, old} or old in fetched:
+        if ref not in written_at or ref in direct or settled & {ref, old} or old in fetched:
             continue  # an input, another variable, a view, or a value that is wanted as it was
-        step = ordered[written_at[ref]]
-        simple = isinstance(step, Kernel) and len(step.phases) == 1 and not step.phases[0].over
-        if last_read.get(old, -1) < written_at[ref] or (
-            simple and last_read.get(old, -1) == written_at[ref] and _pointwise(step, old)
-        ):
+        begun, read = written_at[ref][0], last_read.get(old, -1)
+        whole = len(written_at[ref]) == 1  # a concat is written part by part
+        if read < begun or (whole and read == begun and _pointwise(ordered[begun], old)):
             direct[ref] = leaf
     return Ordered(ordered, direct)
 
 
 def _pointwise(step: Step, ref: Ref) -> bool:
-    """Whether the one store of a kernel reads ``ref`` only at the element that it writes."""
-    assert isinstance(step, Kernel)
+    """Whether a step is one store that reads ``ref`` only at the element that it writes."""
+    if not isinstance(step, Kernel) or len(step.phases) != 1:
+        return False
     (phase,) = step.phases
-    if len(phase.stores) != 1:
+    if phase.over or len(phase.stores) != 1:
         return False
     where = phase.stores[0].index
     masked = any(load.fill is not None for load in loads(step))
