@@ -1,6 +1,7 @@
 """The ops: one file per family, everything about an op in one place."""
 
 import graphc.ops.indexing  # noqa: F401  (defines x[…])
+from graphc.ops.adaptive import adaptive_avg_pool2d
 from graphc.ops.compare import (
     cast,
     equal,
@@ -36,6 +37,7 @@ from graphc.ops.elementwise import (
     tanh,
 )
 from graphc.ops.linear import linear, matmul
+from graphc.ops.norm import batch_norm, group_norm, layer_norm, local_response_norm
 from graphc.ops.pool import (
     avg_pool2d,
     avg_pool2d_input_grad,
@@ -63,10 +65,12 @@ from graphc.ops.state import track
 
 __all__ = [
     "abs",
+    "adaptive_avg_pool2d",
     "add",
     "again",
     "avg_pool2d",
     "avg_pool2d_input_grad",
+    "batch_norm",
     "broadcast_to",
     "cast",
     "cat",
@@ -87,9 +91,12 @@ __all__ = [
     "grad_sum",
     "greater",
     "greater_equal",
+    "group_norm",
+    "layer_norm",
     "less",
     "less_equal",
     "linear",
+    "local_response_norm",
     "log",
     "log_softmax",
     "logical_and",
