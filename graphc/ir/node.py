@@ -157,6 +157,9 @@ class Node:
     def __matmul__(self, other: Any) -> Node:
         return OPERATORS["matmul"](self, other)  # type: ignore[no-any-return]
 
+    def __rmatmul__(self, other: Any) -> Node:
+        return OPERATORS["matmul"](other, self)  # type: ignore[no-any-return]
+
     def __lt__(self, other: Any) -> Node:
         return OPERATORS["lt"](self, other)  # type: ignore[no-any-return]
 

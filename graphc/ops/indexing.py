@@ -81,23 +81,31 @@ def _position(check: Check, entry: Any, extent: Size, axis: int) -> Size:
 
 def _range(check: Check, entry: slice, extent: Size, axis: int) -> tuple[Size, Size, int]:
     """Start, size and step; where the step is negative, of the reversed axis."""
-    for part in (entry.start, entry.stop, entry.step):
-        if part is not None and (isinstance(part, bool) or not isinstance(part, (int, Dim))):
-            check.fail(f"a slice takes ints, not {part!r} (axis {axis})", error=GraphError)
-    step = 1 if entry.step is None else entry.step
+    begin, end, step = (_bound(check, p, axis) for p in (entry.start, entry.stop, entry.step))
+    step = 1 if step is None else step
     if not isinstance(step, int) or step == 0:
         check.fail(f"a slice steps by an int that is not 0, not by {step} (axis {axis})")
     start: Size
     stop: Size
-    if isinstance(extent, int) and not isinstance(entry.start, Dim) | isinstance(entry.stop, Dim):
-        start, stop, _ = entry.indices(extent)  # NumPy's clamping
+    if isinstance(extent, int) and not isinstance(begin, Dim) and not isinstance(end, Dim):
+        start, stop, _ = slice(begin, end, step).indices(extent)  # NumPy's clamping
     else:
         first, last = (0, extent) if step > 0 else (extent - 1, -1)
-        start = first if entry.start is None else _from_end(entry.start, extent)
-        stop = last if entry.stop is None else _from_end(entry.stop, extent)
+        start = first if begin is None else _from_end(begin, extent)
+        stop = last if end is None else _from_end(end, extent)
     if step < 0:
         start, stop = extent - 1 - start, extent - 1 - stop
     return start, (stop - start + abs(step) - 1) // abs(step), step
+
+
+def _bound(check: Check, part: Any, axis: int) -> Size | None:
+    """A part of a slice: an int (NumPy's too), a size, or None."""
+    if part is None or isinstance(part, Dim):
+        return part
+    try:
+        return operator.index(part)
+    except TypeError:
+        check.fail(f"a slice takes ints, not {part!r} (axis {axis})", error=GraphError)
 
 
 def _from_end(bound: Size, extent: Size) -> Size:

@@ -109,7 +109,7 @@ class Sample:
     def random(self, shape: tuple[int, ...]) -> Array:
         """Numbers of either sign, none of them small."""
         signs = self.rng.choice([-1.0, 1.0], shape)
-        return np.float32(self.rng.uniform(0.5, 1.5, shape) * signs).astype(np.float64)
+        return np.asarray(self.rng.uniform(0.5, 1.5, shape) * signs, np.float32).astype(np.float64)
 
     @cached_property
     def answers(self) -> tuple[Array, list[Array], list[Array]]:
