@@ -19,15 +19,20 @@ from graphc.nn.layers import (
     Tanh,
 )
 from graphc.nn.module import Module
+from graphc.nn.norm import BatchNorm2d, GroupNorm, LayerNorm, LocalResponseNorm
 
 __all__ = [
     "AvgPool2d",
+    "BatchNorm2d",
     "Conv2d",
     "Dropout",
     "Flatten",
     "GlobalAvgPool2d",
+    "GroupNorm",
     "Identity",
+    "LayerNorm",
     "Linear",
+    "LocalResponseNorm",
     "MaxPool2d",
     "Module",
     "ModuleList",

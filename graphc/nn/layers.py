@@ -87,9 +87,9 @@ class Linear(Weighted):
     ) -> None:
         super().__init__(bias, init, name)
         self.in_features = in_features
-        self.out_features = _positive(self, "out_features", out_features)
+        self.out_features = positive(self, "out_features", out_features)
         if in_features is not None:
-            self._declare((out_features, _positive(self, "in_features", in_features)))
+            self._declare((out_features, positive(self, "in_features", in_features)))
 
     def forward(self, x: Node) -> Node:
         """x: (…, in_features)."""
@@ -133,12 +133,12 @@ class Conv2d(Weighted):
     ) -> None:
         super().__init__(bias, init, name)
         self.in_channels = in_channels
-        self.out_channels = _positive(self, "out_channels", out_channels)
+        self.out_channels = positive(self, "out_channels", out_channels)
         self.kernel_size = _window(self, kernel_size)
         self.stride, self.padding, self.dilation = stride, padding, dilation
-        self.groups = _positive(self, "groups", groups)
+        self.groups = positive(self, "groups", groups)
         if in_channels is not None:
-            self._declare_filters(_positive(self, "in_channels", in_channels))
+            self._declare_filters(positive(self, "in_channels", in_channels))
 
     def _declare_filters(self, channels: int) -> None:
         for what, count in (("in_channels", channels), ("out_channels", self.out_channels)):
@@ -410,7 +410,8 @@ class Sequential(ModuleList):
 # -- checks ---------------------------------------------------------------------------------------
 
 
-def _positive(layer: Module, what: str, value: object) -> int:
+def positive(layer: Module, what: str, value: object) -> int:
+    """``value``, which must be a positive int."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise GraphError(f"{type(layer).__name__}: {what} is a positive int, not {value!r}")
     return value
@@ -420,7 +421,7 @@ def _window(layer: Module, value: object) -> tuple[int, int]:
     sides = value if isinstance(value, (tuple, list)) else (value, value)
     if len(sides) != 2:
         raise GraphError(f"{type(layer).__name__}: kernel_size is an int or (h, w), not {value!r}")
-    height, width = (_positive(layer, "kernel_size", side) for side in sides)
+    height, width = (positive(layer, "kernel_size", side) for side in sides)
     return height, width
 
 
