@@ -60,6 +60,13 @@ def test_every_folder_is_packaged() -> None:
     assert len(listed) == len(found)
 
 
+def test_the_layers_are_told_as_they_are() -> None:
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (contract,) = config["tool"]["importlinter"]["contracts"]
+    told = "\n".join(layer.replace(" : ", ", ") for layer in contract["layers"])
+    assert f"```\n{told}\n```" in (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+
+
 def test_imports_point_down(tmp_path: Path) -> None:
     assemble(tmp_path)
     result = check_layers(tmp_path)
