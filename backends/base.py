@@ -25,7 +25,7 @@ class Backend(Protocol):
     def schedule(self, graph: Graph, ordered: Ordered) -> Schedule:
         """Decide loops, copies and temporaries."""
 
-    def print(self, plan: Plan, *, poison: bool = False) -> Printed:
+    def print(self, plan: Plan, *, poison: bool = False, reuse_outputs: bool = False) -> Printed:
         """The source of the whole step."""
 
     def load(self, printed: Printed) -> Any:

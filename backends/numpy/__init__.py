@@ -35,9 +35,11 @@ class NumpyBackend:
         """Loops, copies and temporaries."""
         return Scheduler(graph, ordered).run()
 
-    def print(self, plan: Plan, *, poison: bool = False) -> NumpySource:
+    def print(
+        self, plan: Plan, *, poison: bool = False, reuse_outputs: bool = False
+    ) -> NumpySource:
         """The step as source text."""
-        return print_plan(plan, threads=self.threads, poison=poison)
+        return print_plan(plan, threads=self.threads, poison=poison, reuse_outputs=reuse_outputs)
 
     def load(self, printed: NumpySource) -> Any:
         """The text as a function: it is ours alone, no name of a user is in it."""

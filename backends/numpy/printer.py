@@ -33,6 +33,7 @@ from graphc.ir.errors import BackendError
 from graphc.ir.types import TensorType
 
 WIDTH = 140
+LETTERS = "abcdefgh"  # what a loop calls its views
 
 # Schedule entry -> how NumPy writes it. {0} {1} are arguments, {out} the result.
 CALLS = {
@@ -78,15 +79,12 @@ CALLS = {
 
 HELPERS = {
     "fit": """
-def fit(n, c, k, d, size):
-    # Two slices: the a of range(n) where (c*a + k)/d is whole and in range(size); where it points.
-    g, step, first = math.gcd(c, d), d // math.gcd(c, d), max(0, -(k // c))
-    if k % g:
-        return slice(0, 0), slice(0, 0)
-    first += next(t for t in range(step) if (c * (first + t) + k) % d == 0)
-    count = max(0, (min(n - 1, ((size - 1) * d - k) // c) - first) // step + 1)
-    at = (c * first + k) // d
-    return slice(first, first + count * step, step), slice(at, at + count * (c // g), c // g)
+def fit(n, c, k, d, size):  # two slices: the a of range(n) where (c*a + k)/d is whole and in \
+range(size), and where it points
+    a = [a for a in range(n) if (c * a + k) % d == 0 and 0 <= c * a + k < size * d]
+    ends = [(p[0], p[-1] + 1) if p else (0, 0) for p in (a, [(c * p + k) // d for p in a])]
+    steps = d // math.gcd(c, d), c // math.gcd(c, d)
+    return [slice(*end, step) for end, step in zip(ends, steps)]
 """,
     "uniform": """
 def uniform(out, seed, step, stream):
@@ -97,12 +95,12 @@ def uniform(out, seed, step, stream):
     "inside": """
 def inside(labels, low, high):
     if labels.size and not low <= labels.min() <= labels.max() < high:
-        found = f"from {labels.min()} to {labels.max()}"
-        raise ValueError(f"a label is outside [{low}, {high}): they run {found}")
+        raise ValueError(f"a label is outside [{low}, {high}): they run from {labels.min()} to \
+{labels.max()}")
 """,
 }
 
-HEAD = """# A step printed by graphc. It needs NumPy alone: run(variables, inputs), at the end, runs it
+HEAD = """# A step printed by graphc. It needs NumPy alone; run(variables, inputs) is at the end.
 import math, os, sys
 if "numpy" not in sys.modules:  # the last bits of a matrix product depend on the number of threads
     os.environ.update(OPENBLAS_NUM_THREADS="{threads}", MKL_NUM_THREADS="{threads}")
@@ -110,12 +108,16 @@ import numpy as np
 """
 
 TAIL = """
-def run(variables, inputs):
-    # One step on lists of arrays, in the order of the table: overwrites variables, returns outputs.
+def run(variables, inputs):  # one step on lists of arrays, in the order of the table: overwrites \
+variables, returns outputs
     memory = np.empty({arena} + 64, np.uint8)
     bind(memory[-memory.ctypes.data % 64 :], inputs, variables, {sizes})
     return step()
 """
+# The offsets of the table serve smaller sizes; at larger ones the buffers would overlap.
+CHECK = (
+    "if {larger}: raise ValueError('printed for sizes up to {top}: compile it for larger sizes=')"
+)
 
 
 @dataclass
@@ -127,14 +129,18 @@ class NumpySource:
     first_update: int = 0
 
 
-def print_plan(plan: Plan, *, threads: int = 1, poison: bool = False) -> NumpySource:
-    """The source of one step. ``poison`` adds lines that fill dead memory with NaN."""
-    return _Printer(plan, threads, poison).run()
+def print_plan(
+    plan: Plan, *, threads: int = 1, poison: bool = False, reuse_outputs: bool = False
+) -> NumpySource:
+    """The source of one step. ``poison`` adds lines that fill dead memory with NaN;
+    ``reuse_outputs`` returns views of the arena where it can, not copies."""
+    return _Printer(plan, threads, poison, reuse_outputs).run()
 
 
 class _Printer:
-    def __init__(self, plan: Plan, threads: int, poison: bool) -> None:
+    def __init__(self, plan: Plan, threads: int, poison: bool, reuse_outputs: bool) -> None:
         self.plan = plan
+        self.reuse_outputs = reuse_outputs
         self.threads = threads
         self.poison = poison
         self.table: list[str] = []
@@ -146,29 +152,30 @@ class _Printer:
         for buffer in self.plan.buffers:
             self._declare(buffer)
         body: list[tuple[str, int]] = []
+        direct = {result for result, _ in self.plan.schedule.direct}
+        first: int | None = None  # the row of the first update
         for number, instruction in enumerate(self.plan.instructions):
-            body.append((self._line(number, instruction), number))
+            if first is None and any(w and b in direct for b, w in instruction.buffers().items()):
+                first = len(body)
+            body += [(text, number) for text in self._line(number, instruction)]
             if self.poison:
                 body += [(text, number) for text in self._poison(number)]
-        outputs = ", ".join(f"b{number}.copy()" for _, number in self.plan.schedule.outputs)
-        direct = {result for result, _ in self.plan.schedule.direct}
-        first = next(
-            (
-                i
-                for i, (_, n) in enumerate(body)
-                if n < len(self.plan.instructions)
-                and any(w and b in direct for b, w in self.plan.instructions[n].buffers().items())
-            ),
-            len(body) + 1,
-        )
         end = len(self.plan.instructions)
-        body.append((f"outputs = ({outputs},)", end))
-        body += [
-            (f"np.copyto(b{variable}, b{result})", end)
-            for variable, result in self.plan.schedule.copies
-        ]
-        body.append(("return outputs", end))
-        return self._assemble(body, first)
+        outputs = "".join(f"{self._output(n)}, " for _, n in self.plan.schedule.outputs).rstrip()
+        copies = [f"np.copyto(b{v}, b{result})" for v, result in self.plan.schedule.copies]
+        if copies:
+            body.append((f"outputs = ({outputs})", end))
+            first = len(body) if first is None else first
+            outputs = "outputs"
+            body += [(text, end) for text in copies]
+        body.append((f"return {outputs}" if copies else f"return ({outputs})", end))
+        return self._assemble(body, len(body) if first is None else first)
+
+    def _output(self, number: int) -> str:
+        """An output as the caller gets it: never a variable, an input or a constant itself."""
+        place = self.plan.places[self.plan.buffers[number].root]
+        lent = self.reuse_outputs and place.space == "arena"
+        return f"b{number}" if lent else f"b{number}.copy()"
 
     def _assemble(self, body: list[tuple[str, int]], first: int) -> NumpySource:
         rows = HEAD.format(threads=self.threads).splitlines()
@@ -178,6 +185,12 @@ class _Printer:
             "",
             f"def bind({', '.join(('arena', 'inputs', 'variables', *self.sizes.values()))}):",
         ]
+        if self.plan.capacity:
+            larger = " or ".join(
+                f"{self.sizes[n]} > {top}" for n, top in self.plan.capacity.items()
+            )
+            top = ", ".join(map(str, self.plan.capacity.values()))
+            rows.append("    " + CHECK.format(larger=larger, top=top))
         rows += ["    # The buffer table:"]
         rows += [f"    {row}" for row in self.table]
         rows += ["    globals().update(locals())  # for the step", "", "@np.errstate(all='ignore')"]
@@ -323,7 +336,8 @@ class _Printer:
 
     # -- lines --------------------------------------------------------------------------------
 
-    def _line(self, number: int, instruction: Instruction) -> str:
+    def _line(self, number: int, instruction: Instruction) -> list[str]:
+        """The line of an instruction; its note stands above it where it does not fit beside it."""
         if instruction.loops or instruction.fits:
             text = self._looped(number, instruction)
         else:
@@ -331,11 +345,13 @@ class _Printer:
                 self._call(c, lambda o: self._operand(o, ())) for c in instruction.calls
             )
         lines = instruction.node.lines
-        note = f"{instruction.label}  {lines[0] if lines else ''}"
-        return _with_note(text, note, WIDTH - 4)
+        note = _note(f"{instruction.label}  {lines[0] if lines else ''}")
+        if len(text) + len(note) + 4 <= WIDTH - 4:
+            return [f"{text}  # {note}"]
+        return [f"# {note[: WIDTH - 6]}", text]
 
     def _looped(self, number: int, instruction: Instruction) -> str:
-        """``for x0, x1 in t3: …`` with the views of every turn made once, in the table."""
+        """``for a, b in t3: …`` with the views of every turn made once, in the table."""
         names: dict[View | Scalar, str] = {}
         items: list[str] = []
 
@@ -345,7 +361,7 @@ class _Printer:
             ):
                 return self._scalar(item)
             if item not in names:
-                names[item] = f"x{len(names)}"
+                names[item] = LETTERS[len(names)] if len(names) < len(LETTERS) else f"x{len(names)}"
                 items.append(
                     self._scalar(item)
                     if isinstance(item, Scalar)
@@ -409,8 +425,12 @@ def _numpy(dtype: str) -> str:
     return "bool_" if dtype == "bool" else dtype
 
 
+def _note(text: str) -> str:
+    """The text in harmless characters."""
+    return re.sub(r"[^\x20-\x7e]", "?", text).strip()
+
+
 def _with_note(text: str, note: str, width: int) -> str:
-    """``text  # note``: the note is of harmless characters, and cut to fit."""
-    note = re.sub(r"[^\x20-\x7e]", "?", note).strip()
+    """``text  # note``, the note cut to fit."""
     room = width - len(text) - 4
-    return f"{text}  # {note[:room]}" if note and room > 8 else text
+    return f"{text}  # {_note(note)[:room]}" if note and room > 8 else text

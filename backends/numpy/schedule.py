@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from graphc.compiler.lower import Ordered
+from graphc.compiler.lower import Ordered, reads
 from graphc.compiler.plan import (
     Buffer,
     Call,
@@ -48,6 +48,7 @@ class Scheduler:
         self.lines: list[Instruction] = []
         self.of: dict[Ref, int] = {}
         self.ranges: dict[tuple[Size, np.dtype[Any]], int] = {}
+        self.needs: list[tuple[Node, tuple[int, ...]]] = []
         self.direct: dict[int, int] = {}  # result -> the variable whose memory it takes
 
     def run(self) -> Schedule:
@@ -69,6 +70,7 @@ class Scheduler:
             tuple((name, self.buffer(value(node))) for name, node in graph.outputs.items()),
             tuple(self.direct.items()),
             tuple(copies),
+            tuple(self.needs),
         )
 
     def _copies(self) -> list[tuple[int, int]]:
@@ -134,7 +136,7 @@ class Scheduler:
         """A buffer that holds 0, 1, 2, …"""
         key = (extent, dtype)
         if key not in self.ranges:
-            self.ranges[key] = self._new((extent,), dtype, "range", f"0 … {extent} - 1")
+            self.ranges[key] = self._new((extent,), dtype, "range", f"range({extent})")
         return self.ranges[key]
 
     # -- steps --------------------------------------------------------------------------------
@@ -147,12 +149,14 @@ class Scheduler:
                 root = self.buffers[source].root
                 label = self.graph.name(step.node)
                 self.of[step.out] = self._new(step.out.shape, step.out.dtype, "arena", label, root)
+                return
             case Routine():
                 self._routine(step)
             case Gemm():
                 ProductSchedule(self, step).run()
             case Kernel():
                 KernelSchedule(self, step).run()
+        self.needs.append((step.node, tuple(self.buffer(ref) for ref in reads(step))))
 
     def _routine(self, step: Routine) -> None:
         options = dict(step.attributes)

@@ -307,6 +307,8 @@ class Schedule:
     # Buffers computed right in a variable's memory, and the plain copies that end the step.
     direct: tuple[tuple[int, int], ...] = ()  # (result, variable)
     copies: tuple[tuple[int, int], ...] = ()  # (variable, result)
+    # For verify_plan: which buffers the descriptions of a node read.
+    needs: tuple[tuple[Node, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True)

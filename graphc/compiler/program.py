@@ -20,10 +20,11 @@ from graphc.compiler.verify_plan import verify_plan
 from graphc.ir.errors import BackendError, GraphError
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import SEED, STEP, Parameter, State, stream_number
+from graphc.ir.naming import suggest
 from graphc.ir.node import Node, describe
 
 # Arrays that a failed step left half updated: no program takes them again.
-_torn: dict[int, weakref.ref[Array]] = {}
+_torn: weakref.WeakValueDictionary[int, Array] = weakref.WeakValueDictionary()
 _BINDINGS = 4  # how many (sizes, variables) pairs keep their views
 
 
@@ -53,6 +54,7 @@ class Program:
         reuse_outputs: bool = False,
         poison: bool = False,
         verify: bool = False,
+        sizes: Mapping[str, int] | None = None,
     ) -> None:
         self.graph = graph
         self.backend = backend
@@ -65,15 +67,16 @@ class Program:
         ordered = order(graph, group(graph, legalize(graph)))
         self._schedule = backend.schedule(graph, ordered)
         names = sorted({name for g in graph.inputs.values() for name in _names(g)})
-        self._replan(dict.fromkeys(names, 1))
+        self._replan({**_smallest(graph, names), **_checked(sizes or {}, names)})
 
     # -- planning -----------------------------------------------------------------------------
 
     def _replan(self, capacity: Sizes) -> None:
         """Plan for these sizes; whatever was bound is forgotten."""
         plan = plan_memory(self._schedule, capacity)
-        if self._verify:
-            verify_plan(plan)
+        # The first plan is for sizes of 1, where a window may not fit: no call can have them.
+        if self._verify and all(guard.holds(capacity) for guard in self.graph.guards):
+            verify_plan(plan, graph=self.graph)
         if self._memory_limit is not None and plan.peak_bytes > self._memory_limit:
             raise BackendError(
                 f"the plan needs {plan.peak_bytes:,} bytes at {capacity or 'its size'}, more than "
@@ -84,6 +87,7 @@ class Program:
         self._bind: Any = None
         self._arena: Any = None
         self._bindings: dict[Any, _Binding] = {}
+        self._served: set[tuple[int, ...]] = set()  # sizes that this plan is known to serve
 
     @property
     def plan(self) -> Plan:
@@ -92,22 +96,33 @@ class Program:
 
     @property
     def source(self) -> str:
-        """The printed step. Saved to a file, it runs with NumPy alone."""
+        """The printed step. Saved to a file, it runs with NumPy alone, for sizes up to those of
+        ``plan.capacity``: the largest that the program was called or compiled for.
+        """
         return str(self._text().source)
 
     def _text(self) -> Any:
         with self._lock:
             if self._printed is None:
-                self._printed = self.backend.print(self._plan, poison=self._poison)
+                self._printed = self.backend.print(
+                    self._plan, poison=self._poison, reuse_outputs=self._reuse_outputs
+                )
             return self._printed
 
     def _fits(self, sizes: Sizes) -> bool:
         """Whether the plan serves these sizes: no buffer is larger than it was planned."""
-        if all(self._plan.capacity[name] == size for name, size in sizes.items()):
+        key, capacity = tuple(sizes.values()), self._plan.capacity
+        if key in self._served:
             return True
-        if any(self._plan.capacity[name] < size for name, size in sizes.items()):
+        if any(capacity[name] < size for name, size in sizes.items()):
             return False
-        return all(b.bytes(sizes) <= b.bytes(self._plan.capacity) for b in self._plan.buffers)
+        # A size such as H - W may grow where H and W shrink.
+        if sizes == capacity or all(
+            b.bytes(sizes) <= b.bytes(capacity) for b in self._plan.buffers
+        ):
+            self._served.add(key)
+            return True
+        return False
 
     # -- variables ----------------------------------------------------------------------------
 
@@ -166,8 +181,7 @@ class Program:
     def _variables(self, variables: Mapping[str, Any]) -> dict[str, Array]:
         held = bind_variables(self.graph, variables)
         for name, array in held.items():
-            known = _torn.get(id(array))
-            if known is not None and known() is array:
+            if _torn.get(id(array)) is array:
                 raise GraphError(
                     f"the variable {name!r} was left half updated by a step that failed: load the "
                     "variables again from a checkpoint, or start from program.init(seed=0)"
@@ -206,7 +220,7 @@ class Program:
                     {**self.graph.parameters, **self.graph.states}, binding.variables, strict=True
                 ):
                     if name in updated:
-                        _torn[id(array)] = weakref.ref(array)
+                        _torn[id(array)] = array
             if isinstance(error, ValueError) and node is not None:
                 raise GraphError(f"{describe(node)}: {error}", nodes=[node]) from None
             raise
@@ -235,12 +249,30 @@ class Program:
         for name, array in outputs.items():
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 node = self.graph.outputs[name]
+                after = "; the step's updates have taken effect" if self.graph.updates else ""
                 raise GraphError(
-                    f"the output {name!r} is not finite: {describe(node)}", nodes=[node]
+                    f"the output {name!r} is not finite: {describe(node)}{after}", nodes=[node]
                 )
 
     def __repr__(self) -> str:
         return f"<graphc.Program of {self.graph!r} for {self.backend.name}>"
+
+
+def _smallest(graph: Graph, names: list[str]) -> Sizes:
+    """What the first plan is made for: small sizes at which every guard holds, if any are found."""
+    candidates = [dict.fromkeys(names, size) for size in range(1, 65)]
+    held = (s for s in candidates if all(guard.holds(s) for guard in graph.guards))
+    return next(held, candidates[0])
+
+
+def _checked(sizes: Mapping[str, int], names: list[str]) -> Sizes:
+    """The sizes to plan for from the start, as the caller gives them."""
+    for name, size in sizes.items():
+        if name not in names:
+            raise GraphError(f"sizes: the graph has no dimension {name!r}{suggest(name, names)}")
+        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+            raise GraphError(f"sizes: {name}={size!r} must be an int of at least 1")
+    return dict(sizes)
 
 
 def _names(node: Node) -> frozenset[str]:
@@ -269,14 +301,17 @@ def compile(
     reuse_outputs: bool = False,
     poison: bool = False,
     verify: bool | None = None,
+    sizes: Mapping[str, int] | None = None,
 ) -> Program:
     """Compile ``graph`` for a backend.
 
     backend: a name; left out, the environment's GRAPHC_BACKEND, else ``"numpy"``. exact: only
     algorithms whose sums are those of the definition (all of them are, so far). threads: BLAS
     threads, part of the plan, since the last bits depend on it (default 1). memory_limit: bytes of
-    the arena. check_finite: raise where an output is not finite. poison: fill dead memory with NaN.
-    verify: check the plan by ``verify_plan`` (default: where GRAPHC_VERIFY_PLAN is set).
+    the arena. check_finite: raise where an output is not finite. reuse_outputs: outputs are views
+    that stay valid until the next call, not copies. poison: fill dead memory with NaN. verify:
+    check the plan by ``verify_plan`` (default: where GRAPHC_VERIFY_PLAN is set). sizes: plan memory
+    for these values of the named dimensions from the start (it grows with the calls by itself).
     Raises GraphError for an unknown backend, BackendError where it cannot compute the graph.
 
     >>> import graphc as gx
@@ -298,4 +333,5 @@ def compile(
         reuse_outputs=reuse_outputs,
         poison=poison,
         verify=bool(os.environ.get("GRAPHC_VERIFY_PLAN")) if verify is None else verify,
+        sizes=sizes,
     )

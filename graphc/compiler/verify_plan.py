@@ -2,7 +2,8 @@
 
 Every write gets a number. The instructions are played twice, once with each buffer in memory of
 its own, once where the plan puts it; every element read must carry the same write number both
-times. Then whatever the planner overlapped, reused or reordered, no value was lost.
+times. Then whatever the planner overlapped, reused or reordered, no value was lost. And nothing is
+computed in vain: a value that nobody reads tells of a line that is missing or came too late.
 """
 
 from __future__ import annotations
@@ -15,24 +16,55 @@ from numpy.lib.stride_tricks import as_strided
 
 from graphc.compiler.plan import Instruction, Plan, Region, View, region
 from graphc.ir.errors import GraphError
-from graphc.ir.node import describe
+from graphc.ir.graph import Graph
+from graphc.ir.kernel import POINTWISE
+from graphc.ir.node import Node, describe
 
 _Ids = np.ndarray[Any, np.dtype[Any]]  # the number of the write that each byte carries
+
+# What is known here of the functions, whatever a plan says of its calls.
+_ELEMENTWISE = frozenset(POINTWISE) | {"copy", "cast", "copy_where", "fill"}
+_PARTIAL = frozenset({"copy_where"})
 
 
 class PlanError(GraphError):
     """A plan that would compute a wrong value."""
 
 
-def verify_plan(plan: Plan, sizes: Mapping[str, int] | None = None) -> None:
+def verify_plan(
+    plan: Plan, sizes: Mapping[str, int] | None = None, graph: Graph | None = None
+) -> None:
     """Raise PlanError unless the plan is sound at ``sizes`` (default: its capacity).
 
     It checks: every element read was written, by the same write in the plan's memory as with all
-    buffers apart; no access leaves its buffer or the arena; a call overwrites what it reads only
-    element by element; every output is written; every update ends in its variable; each variable
-    that an update does not name is as it was.
+    buffers apart; a buffer is read, by all that its readers' descriptions name, after the last
+    write to it; no access leaves its buffer or the arena; a call
+    overwrites what it reads only element by element; every output is written; every update ends in
+    its variable; each variable that an update does not name is as it was. With ``graph``: the plan
+    takes, returns and updates what the graph does.
     """
+    if graph is not None:
+        _interface(plan, graph)
     _Check(plan, dict(plan.capacity if sizes is None else sizes)).run()
+
+
+def _interface(plan: Plan, graph: Graph) -> None:
+    """The plan's inputs, variables and outputs are the graph's, and nothing updated is left out."""
+    schedule = plan.schedule
+    for kind, given, nodes in (
+        ("inputs", schedule.inputs, graph.inputs),
+        ("variables", schedule.variables, {**graph.parameters, **graph.states}),
+        ("outputs", schedule.outputs, graph.outputs),
+    ):
+        found = {name: (plan.buffers[n].shape, plan.buffers[n].dtype) for name, n in given}
+        if list(found.items()) != [(n, (node.shape, node.dtype)) for n, node in nodes.items()]:
+            raise PlanError(f"the {kind} of the plan are {found}, not those of the graph")
+    number = dict(schedule.variables)
+    changed = {v for _, v in schedule.direct} | {v for v, _ in schedule.copies}
+    for name, node in graph.updates.items():
+        kept = node is {**graph.parameters, **graph.states}[name]
+        if not kept and number[name] not in changed:
+            raise PlanError(f"nothing updates the variable {name!r} (b{number[name]})")
 
 
 def _reach(found: Region) -> tuple[int, int]:
@@ -60,6 +92,8 @@ class _Check:
         self.plan = plan
         self.sizes = sizes
         self.number = 0
+        self.unread: dict[int, str] = {}  # root -> the call whose result nobody has read yet
+        self.done: dict[int, str] = {}  # root -> the instruction that reads it as a finished value
         self.bytes = {b.number: b.bytes(sizes) for b in plan.buffers}
         self.apart: dict[int, _Ids] = {}
         self.placed: dict[int | str, _Ids] = {"arena": np.zeros(plan.peak_bytes, np.int32)}
@@ -75,16 +109,51 @@ class _Check:
                 )
 
     def run(self) -> None:
+        self._places()
         before = {n: ids.copy() for n, ids in self.placed.items() if n != "arena"}
         for position, instruction in enumerate(self.plan.instructions):
             for loops in instruction.environments():
                 self._turn(position, instruction, loops)
+            for number, written in instruction.buffers().items():
+                if not written:
+                    root = self.plan.buffers[number].root
+                    self.done.setdefault(root, f"instruction {position}")
+        self._needs()
         self._outputs()
         self._updates(before)
+        for root, at in self.unread.items():
+            raise PlanError(f"{at} writes b{root}, but nothing reads it")
+
+    def _needs(self) -> None:
+        """Every node's instructions read all that its description does."""
+        found: dict[Node, set[int]] = {}
+        for instruction in self.plan.instructions:
+            read = found.setdefault(instruction.node, set())
+            read.update(view.buffer for view, written in instruction.views() if not written)
+        for node, needed in self.plan.schedule.needs:
+            for number in set(needed) - found.get(node, set()):
+                raise PlanError(f"no instruction of {describe(node)} reads b{number}")
+
+    def _places(self) -> None:
+        """Only an update is computed in a variable's memory, and addresses are aligned."""
+        direct = dict(self.plan.schedule.direct)
+        for buffer in self.plan.buffers:
+            if buffer.root != buffer.number:
+                continue
+            space, offset = self._place(f"the buffer table ({buffer.label})", buffer.number)
+            home = direct.get(buffer.number, "arena" if buffer.kind == "arena" else buffer.number)
+            if space != home:
+                raise PlanError(f"b{buffer.number} lies in {space}, but its place is {home}")
+            if offset % buffer.dtype.itemsize or (space != "arena" and offset):
+                raise PlanError(f"b{buffer.number} begins at byte {offset}: not an element of it")
 
     def _turn(self, position: int, instruction: Instruction, loops: dict[str, int]) -> None:
         for call in instruction.calls:
             at = f"instruction {position} ({call.function} of {describe(instruction.node)})"
+            if call.pointwise and call.function not in _ELEMENTWISE:
+                raise PlanError(f"{at} is not pointwise, but says so")
+            if call.partial != (call.function in _PARTIAL):
+                raise PlanError(f"{at} does not say whether it keeps a part of what it writes")
             read = [
                 self._region(at, v, instruction, loops) for v in call.args if isinstance(v, View)
             ]
@@ -99,7 +168,17 @@ class _Check:
                 continue
             for source in read[: len(read) - call.partial]:
                 self._overlap(at, source, out, call.pointwise)
-            self._write(at, out)
+                if call.pointwise:
+                    self._broadcast(at, source, out)
+            # What a fill leaves may be overwritten wholly at some sizes, and the last turn of a
+            # loop may write for a next one.
+            carried = any(
+                view.buffer == out.buffer
+                for other in instruction.calls
+                for view in other.args
+                if isinstance(view, View) and other is not call
+            )
+            self._write(at, out, wanted=call.function != "fill" and not carried)
 
     # -- accesses -----------------------------------------------------------------------------
 
@@ -145,11 +224,26 @@ class _Check:
             raise PlanError(f"{at} reads b{root} before it is written")
         if not np.array_equal(apart, self._placed(at, found)):
             raise PlanError(f"{at} reads b{root} after something else took its memory")
+        self.unread.pop(root, None)  # also where a window stands on padding alone
 
-    def _write(self, at: str, found: Region) -> None:
+    def _broadcast(self, at: str, source: Region, out: Region) -> None:
+        aligned = out.shape[len(out.shape) - len(source.shape) :]
+        if len(source.shape) > len(out.shape) or any(
+            n not in (1, m) for n, m in zip(source.shape, aligned, strict=True)
+        ):
+            raise PlanError(f"{at}: b{source.buffer}{source.shape} into b{out.buffer}{out.shape}")
+
+    def _write(self, at: str, found: Region, *, wanted: bool) -> None:
         root = self.plan.buffers[found.buffer].root
         if self.plan.buffers[root].kind != "arena":
             raise PlanError(f"{at} overwrites b{root}, which is given from outside")
+        if root in self.done:
+            raise PlanError(f"{at} writes b{root} after {self.done[root]} has read it")
+        whole = found.size * self.plan.buffers[found.buffer].dtype.itemsize == self.bytes[root]
+        if whole and root in self.unread:
+            raise PlanError(f"{at} overwrites b{root}, which {self.unread[root]} wrote for nobody")
+        if found.size and wanted:
+            self.unread[root] = at
         self.number += 1
         self._apart(found)[...] = self.number
         self._placed(at, found)[...] = self.number
@@ -193,22 +287,29 @@ class _Check:
         if (ids == 0).any():
             raise PlanError(f"{at} (b{number}) is never written")
         space, offset = self._place(at, root)
+        self.unread.pop(root, None)
         if not np.array_equal(ids, self.placed[space][offset : offset + len(ids)]):
             raise PlanError(f"{at} (b{number}) is overwritten before the end")
         return ids
 
     def _updates(self, before: dict[int | str, _Ids]) -> None:
         schedule = self.plan.schedule
-        updated = {variable for _, variable in schedule.direct}
+        wanted: dict[int, _Ids] = {}
         for result, variable in schedule.direct:
-            ids = self._whole(f"the update in b{variable}", result)
-            if not np.array_equal(ids, self.placed[variable]):
-                raise PlanError(f"the update b{result} does not end in its variable b{variable}")
+            wanted[variable] = self._whole(f"the update of b{variable}", result)
         for variable, result in schedule.copies:
-            self._whole(f"the update of b{variable}", result)
-            root = self.plan.buffers[result].root
-            if root in updated:
-                raise PlanError(f"the update of b{variable} reads b{result} after it changed")
+            if variable in wanted:
+                raise PlanError(f"b{variable} is updated twice")
+            # Played in order: a copy that reads what an earlier one has overwritten is found here.
+            wanted[variable] = self._whole(f"the update of b{variable}", result)
+            first, second = self.plan.buffers[result], self.plan.buffers[variable]
+            if (first.shape, first.dtype) != (second.shape, second.dtype):
+                raise PlanError(f"the update of b{variable} copies b{result}, of another type")
+            self.placed[variable][:] = wanted[variable]
         for number, ids in before.items():
-            if number not in updated and not np.array_equal(ids, self.placed[number]):
+            at_the_end = self.placed[number]
+            if number in wanted:
+                if not np.array_equal(wanted[number], at_the_end):
+                    raise PlanError(f"the update of b{number} does not end in its variable")
+            elif not np.array_equal(ids, at_the_end):
                 raise PlanError(f"b{number} is given from outside, but the step changes it")

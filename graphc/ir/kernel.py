@@ -385,7 +385,10 @@ class Lowering:
         aligned = axes[len(axes) - len(ref.shape) :]
         return self.load(
             ref,
-            [0 if size == 1 else axis for size, axis in zip(ref.shape, aligned, strict=True)],
+            [
+                0 if size == 1 and axis.extent != 1 else axis
+                for size, axis in zip(ref.shape, aligned, strict=True)
+            ],
         )
 
     def kernel(self, parallel: Sequence[Axis], phases: Sequence[Phase]) -> None:
