@@ -102,11 +102,16 @@ def drop_ones(kernel: Kernel) -> Kernel:
     """The kernel without the axes of extent 1 that would only get in the way: reduced ones, and
     those that share an index with another axis (the single tap of a 1×1 window)."""
     ones = {a for phase in kernel.phases for a in phase.over if a.extent == 1}
+    cut: set[Axis] = set()
     for phase in kernel.phases:
         for load in phase_loads(phase):
-            for index in load.index:
+            for index, size in zip(load.index, load.ref.shape, strict=True):
                 if len(index.terms) > 1:
-                    ones |= {axis for axis, _ in index.terms if axis.extent == 1}
+                    found = {axis for axis, _ in index.terms if axis.extent == 1}
+                    ones |= found
+                    if load.fill is not None and not total(index, size):
+                        cut |= found.intersection(kernel.parallel)
+    ones -= cut  # a mask is cut along an axis: the one position of a padded window stays
     if not ones:
         return kernel
     memo: dict[Expr, Expr] = {}
@@ -128,6 +133,11 @@ def gemm_drop_ones(step: Gemm) -> Gemm:
     """The product without its axes of extent 1."""
     axes = (*step.batch, *step.m, *step.n, *step.k)
     ones = {axis for axis in axes if isinstance(axis.extent, int) and axis.extent == 1}
+    for load in (step.a, step.b):
+        for index, size in zip(load.index, load.ref.shape, strict=True):
+            found = {axis for axis, _ in index.terms}
+            if found <= ones and load.fill is not None and not total(index, size):
+                ones -= found  # a mask is cut along an axis
     keep = lambda group: tuple(axis for axis in group if axis not in ones)  # noqa: E731
     memo: dict[Expr, Expr] = {}
     a, b = _without(step.a, ones, memo), _without(step.b, ones, memo)
@@ -213,14 +223,15 @@ def fold(expr: Expr, masked: set[Load]) -> Number | None:
                 if waiting:
                     stack.extend(waiting)
                     continue
-                memo[e] = _fold_apply(e, [memo[arg] for arg in e.args])
+                memo[e] = fold_apply(e, [memo[arg] for arg in e.args])
             case _:
                 memo[e] = None
         stack.pop()
     return memo[expr]
 
 
-def _fold_apply(expr: Apply, args: Sequence[Number | None]) -> Number | None:
+def fold_apply(expr: Apply, args: Sequence[Number | None]) -> Number | None:
+    """The number a function gives of numbers; None where it depends on one that varies."""
     if expr.op == "select":
         condition, yes, no = args
         if condition is None:

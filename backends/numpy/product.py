@@ -72,11 +72,14 @@ class ProductSchedule:
         """``load`` as one dimension a batch axis and one a group; None where it needs a copy."""
         flat: list[Axis] = []
         cut: list[Dimension] = []
+        gaps: set[int] = set()  # before which axes one position of many was taken
         for index, size in zip(load.index, load.ref.shape, strict=True):
             if load.fill is not None and not total(index, size):
                 return None
             if not index.terms and index.divisor == 1:
                 cut.append(At(Linear(index.offset)))
+                if size != 1:
+                    gaps.add(len(flat))
                 continue
             axes = digits(index, size)
             if axes is None:
@@ -94,6 +97,8 @@ class ProductSchedule:
             places = [where[axis] for axis in group]
             if places and places != list(range(places[0], places[0] + len(places))):
                 return None
+            if gaps.intersection(places[1:]):
+                return None  # they do not make one stride
             if places:
                 starts.append((places[0], position))
         starts.sort()

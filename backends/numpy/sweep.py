@@ -44,6 +44,7 @@ from graphc.ir.node import Node, describe
 from .expressions import (
     drop_ones,
     fold,
+    fold_apply,
     identity,
     loads,
     main_axis,
@@ -188,16 +189,23 @@ class KernelSchedule:
         sweep = self._sweep(phase, acc.expr, loops)
         reduced = [axis for axis in phase.over if axis not in loops]
         if not [axis for axis in phase.over if axis in loops]:
-            operand = self._widen(sweep, self.value(sweep, acc.expr), acc.expr)
             axes = tuple(sweep.domain.index(axis) for axis in reduced)
+            if acc.monoid == "argmax" and not axes:
+                self.owner.emit(self.node, Call("fill", (Scalar(0),), home))  # of a single tap
+                return
+            target = home
+            if sweep.fits:  # what a mask cuts off adds nothing
+                self.owner.emit(self.node, Call("fill", (Scalar(identity(acc)),), home))
+                target = replace(self._target(sweep, home, parallel), order=None)
+            operand = self._widen(sweep, self.value(sweep, acc.expr), acc.expr)
             if not axes:
-                sweep.calls.append(Call("copy", (operand,), home))
+                sweep.calls.append(Call("copy", (operand,), target))
             elif acc.monoid == "argmax":
-                self._argmax(sweep, operand, axes, home)
+                self._argmax(sweep, operand, axes, target)
             else:
                 name = REDUCERS[acc.monoid]
                 options = (("axis", axes if len(axes) > 1 else axes[0]),)
-                sweep.calls.append(Call(name, (operand,), home, options, pointwise=False))
+                sweep.calls.append(Call(name, (operand,), target, options, pointwise=False))
             self._close(sweep)
             return
         if reduced:
@@ -480,7 +488,7 @@ class KernelSchedule:
             one = Const(1.0, expr.dtype)
             denominator = apply("add", one, apply("exp", apply("neg", expr.args[0])))
             return self.value(sweep, apply("div", one, denominator), target)
-        folded = _fold_linear(expr.op, args)
+        folded = _fold(expr, args)
         if folded is not None:
             return folded
         if target is not None and self.owner.buffers[target.buffer].dtype != expr.dtype:
@@ -510,12 +518,16 @@ class KernelSchedule:
         return out
 
 
-def _fold_linear(op: str, args: tuple[Operand, ...]) -> Scalar | None:
+def _fold(expr: Apply, args: tuple[Operand, ...]) -> Scalar | None:
     """Arithmetic on loop variables and numbers, done while scheduling."""
-    if not all(isinstance(arg, Scalar) for arg in args) or op not in ("add", "sub", "mul"):
+    op, values = expr.op, [arg.value for arg in args if isinstance(arg, Scalar)]
+    if len(values) < len(args):
         return None
-    values = [arg.value for arg in args if isinstance(arg, Scalar)]
-    if not any(isinstance(v, Linear) for v in values):
+    numbers = [v for v in values if not isinstance(v, Linear)]
+    if len(numbers) == len(values):
+        known = fold_apply(expr, numbers)
+        return None if known is None else Scalar(known)
+    if op not in ("add", "sub", "mul"):
         return None
     linear = [v if isinstance(v, Linear) else Linear(int(v)) for v in values]
     left, right = linear
