@@ -100,10 +100,12 @@ from graphc.ops import (
 )
 
 if TYPE_CHECKING:
-    from graphc import data, models, nn, passes, train
+    from graphc import analysis, data, models, nn, passes, train
+    from graphc.analysis.sharing import check_sharing
     from graphc.compiler.interpret import interpret
     from graphc.compiler.program import Program, compile
     from graphc.compiler.registry import available_backends
+    from graphc.passes.unroll import convolution_edges
     from graphc.train.checkpoint import load, save
     from graphc.train.fit import fit
     from graphc.train.history import History
@@ -111,12 +113,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # Loaded when first asked for: `import graphc` stays fast, and never loads what it does not use.
-_MODULES = ("data", "models", "nn", "passes", "train", "viz")
+_MODULES = ("analysis", "data", "models", "nn", "passes", "train", "viz")
 _FROM = {
     "History": "graphc.train.history",
     "Program": "graphc.compiler.program",
     "available_backends": "graphc.compiler.registry",
+    "check_sharing": "graphc.analysis.sharing",
     "compile": "graphc.compiler.program",
+    "convolution_edges": "graphc.passes.unroll",
     "fit": "graphc.train.fit",
     "interpret": "graphc.compiler.interpret",
     "load": "graphc.train.checkpoint",
@@ -162,6 +166,7 @@ __all__ = [
     "adaptive_avg_pool2d",
     "add",
     "again",
+    "analysis",
     "available_backends",
     "avg_pool2d",
     "avg_pool2d_input_grad",
@@ -169,12 +174,14 @@ __all__ = [
     "broadcast_to",
     "cast",
     "cat",
+    "check_sharing",
     "compile",
     "concat",
     "constant",
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
+    "convolution_edges",
     "convolve2d",
     "cross_entropy",
     "data",

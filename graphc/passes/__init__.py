@@ -9,6 +9,7 @@ from graphc.passes.define import Pass, define
 from graphc.passes.inference import inference
 from graphc.passes.insert_dropout import insert_dropout
 from graphc.passes.sgd import sgd
+from graphc.passes.unshare import share, unshare
 from graphc.passes.weight_decay import weight_decay
 
 __all__ = [
@@ -18,5 +19,7 @@ __all__ = [
     "inference",
     "insert_dropout",
     "sgd",
+    "share",
+    "unshare",
     "weight_decay",
 ]

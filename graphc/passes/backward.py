@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from graphc.ir import DTypeError, Graph, GraphError, Node, ShapeError, dims, facts
 from graphc.ir.graph import post_order
@@ -16,6 +16,7 @@ from graphc.ops.reduce import sum as sum_
 from graphc.ops.shape import reshape
 from graphc.ops.sharing import grad_sum
 from graphc.passes.define import define
+from graphc.passes.edges import edges, is_edge
 
 Wrt = str | Node | Sequence[str | Node] | None
 
@@ -32,7 +33,8 @@ def backward(output: str | Node | None = None, wrt: Wrt = None) -> Callable[[Gra
     the ``grad_sum`` node, with one input a use in ``.users`` order. The gradient that comes from
     ``weight_decay``'s penalty is marked ``decay`` there. Gradients are ordinary nodes: declare a
     further graph on them and differentiate again. ``.gradients`` of the result maps every node on
-    the way to its gradient.
+    the way to its gradient. After ``unshare`` each edge keeps its own, ``grad/<name>@i``, and
+    ``grad/<name>`` is what comes to the parameter past its edges, if anything does.
 
     Raises GraphError: no such output, one that is not a float scalar, a wrt that it does not depend
     on, an existing output ``grad/…``. Warns where ``loss`` is named beside an objective.
@@ -58,7 +60,8 @@ def backward(output: str | Node | None = None, wrt: Wrt = None) -> Callable[[Gra
         below = post_order([target])
         wanted = _wanted(graph, target, below, wrt)
         gradients = differentiate(graph, target, below, wanted.values())
-        missing = [name for name, node in wanted.items() if node not in gradients]
+        found = _outputs(wanted, below, gradients)
+        missing = [name for name, own in found.items() if not own]
         if missing and (wrt is not None or len(missing) == len(wanted)):
             node = wanted[missing[0]]
             raise GraphError(
@@ -66,8 +69,10 @@ def backward(output: str | Node | None = None, wrt: Wrt = None) -> Callable[[Gra
                 "them passes a comparison, an integer or a rounding",
                 nodes=[target, node],
             )
-        found = {f"grad/{k}": gradients[node] for k, node in wanted.items() if node in gradients}
-        return graph.rebuild({**graph.outputs, **found}, gradients=gradients)
+        outputs = dict(graph.outputs)
+        for own in found.values():
+            outputs |= own
+        return graph.rebuild(outputs, gradients=gradients)
 
     return run
 
@@ -85,7 +90,7 @@ def differentiate(
         if is_float(node.dtype) and any(source in on_way for source in node.inputs):
             on_way.add(node)
     on_way.intersection_update(below)
-    decay = _only_in_penalty(graph, target)
+    decay = only_in_penalty(graph, target)
 
     gradients: dict[Node, Node] = {}
     # What has arrived at a node: (gradient, its user), the last user first, since the walk is
@@ -103,6 +108,8 @@ def differentiate(
             mark = next(marked, None) if isinstance(node.op, Parameter) else None
             gradient = grad_sum(*(term for term, _ in terms), decay=mark)
             gradients[node] = gradient
+            if is_edge(node):
+                continue  # backpropagation as if the weight were not shared: share() sums
             answers = list(node.op.grad(node, gradient)) if node.inputs else []
             _check_arity(node, answers)
             for position in reversed(range(len(answers))):
@@ -228,6 +235,27 @@ def _wanted(graph: Graph, target: Node, below: Sequence[Node], wrt: Wrt) -> dict
     return found
 
 
+def _outputs(
+    wanted: Mapping[str, Node], below: Iterable[Node], gradients: Mapping[Node, Node]
+) -> dict[str, dict[str, Node]]:
+    """The outputs of each name: its gradient, or where it has edges one for each of them."""
+    apart = edges(below)
+    found: dict[str, dict[str, Node]] = {}
+    for name, node in wanted.items():
+        places = {f"{name}@{i}": edge for i, edge in apart.get(node, {}).items()}
+        if clash := places.keys() & wanted.keys():
+            raise GraphError(
+                f"the edges of {name} and the parameter {min(clash)} would give two outputs of one "
+                f"name: call the parameter otherwise\n  {describe(wanted[min(clash)])}",
+                nodes=[node, wanted[min(clash)]],
+            )
+        places[name] = node
+        found[name] = {
+            f"grad/{key}": gradients[place] for key, place in places.items() if place in gradients
+        }
+    return found
+
+
 def _named(graph: Graph, name: str) -> Node:
     """A leaf's name counts before an output's: ``grad/w`` is the gradient of the parameter w."""
     for table in (graph.parameters, graph.inputs, graph.states):
@@ -236,7 +264,7 @@ def _named(graph: Graph, name: str) -> Node:
     return graph.node(name)
 
 
-def _only_in_penalty(graph: Graph, target: Node) -> set[Node]:
+def only_in_penalty(graph: Graph, target: Node) -> set[Node]:
     """The nodes that weight decay alone put on the way to ``target``."""
     penalty, loss = graph.outputs.get("penalty"), graph.outputs.get("loss")
     if penalty is None or loss is None or target is not graph.outputs.get("objective"):

@@ -12,6 +12,7 @@ from graphc.ir import Graph, GraphError, Node, facts, input, state
 from graphc.ir.node import describe
 from graphc.ir.types import is_float
 from graphc.ops.compare import cast
+from graphc.passes.edges import edge_gradients
 from graphc.passes.select import factors
 
 Rate = float | str | Node
@@ -72,16 +73,7 @@ def optimize(
     keep_gradients: bool,
 ) -> Graph:
     """``graph`` with the updates w ← w - lr·direction(w, ∂w) of every parameter with a gradient."""
-    gradients = {
-        name: graph.outputs[f"grad/{name}"]
-        for name in graph.parameters
-        if f"grad/{name}" in graph.outputs
-    }
-    if not gradients:
-        raise GraphError(
-            f"{kind} found no outputs grad/<parameter>: run passes.backward() before it (an "
-            "optimizer consumes the gradients unless keep_gradients=True)"
-        )
+    gradients = parameter_gradients(graph, kind)
     rate = _node_of(graph, lr)
     weights = {name: graph.parameters[name] for name in gradients}
     scale = factors(graph, weights.values(), lr_scale, f"{kind}(lr_scale=…)")
@@ -104,6 +96,28 @@ def optimize(
         for name in gradients:
             del outputs[f"grad/{name}"]
     return graph.rebuild(outputs, updates)
+
+
+def parameter_gradients(graph: Graph, kind: str) -> dict[str, Node]:
+    """The outputs ``grad/<parameter>`` by parameter name. Raises GraphError where none is ready."""
+    apart = edge_gradients(graph)
+    if apart:
+        name, terms = next(iter(apart.items()))
+        raise GraphError(
+            f"{kind} needs grad/{name}, and this graph has {', '.join(terms.values())}, one for "
+            "each use of it: put passes.share() in between, which sums them"
+        )
+    gradients = {
+        name: graph.outputs[f"grad/{name}"]
+        for name in graph.parameters
+        if f"grad/{name}" in graph.outputs
+    }
+    if not gradients:
+        raise GraphError(
+            f"{kind} found no outputs grad/<parameter>: run passes.backward() before it (an "
+            "optimizer consumes the gradients unless keep_gradients=True)"
+        )
+    return gradients
 
 
 def _node_of(graph: Graph, lr: Rate) -> Node | float:
