@@ -234,6 +234,7 @@ def test_a_folder_that_cannot_be_written(serve: Callable[..., str], tmp_path: Pa
         (FILES["t-images-idx3-ubyte.gz"][:-9], "ends early"),
         (FILES["t-labels-idx1-ubyte.gz"], "ends early: 10 of 40"),
     ],
+    ids=["empty", "long", "cut", "another"],  # gzip's bytes hold the time: no id for two workers
 )
 def test_damaged_files_are_named_and_kept(tmp_path: Path, content: bytes, message: str) -> None:
     for name, good in FILES.items():
