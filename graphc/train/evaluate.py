@@ -16,6 +16,7 @@ from graphc.train.feed import (
     IMAGE,
     LABEL,
     as_input,
+    batch_sizes,
     check_batches,
     check_dataset,
     check_fits,
@@ -43,9 +44,9 @@ class Evaluator:
             )
         self.graph = graph.select(*self.wanted).apply(inference())
         check_inputs(self.graph)
-        self.program = compile(self.graph, backend)
         size = self.graph.inputs[IMAGE].shape[0]
         self.batch_size = size if isinstance(size, int) else _BATCH
+        self.program = compile(self.graph, backend, sizes=batch_sizes(self.graph, self.batch_size))
 
     def check(self, dataset: Dataset, what: str) -> None:
         """Raise where ``dataset`` does not fit the graph."""

@@ -112,6 +112,13 @@ def check_batches(graph: Graph, count: int, batch_size: int, what: str) -> None:
         )
 
 
+def batch_sizes(graph: Graph, batch_size: int) -> dict[str, int]:
+    """What ``compile`` plans for: ``batch_size`` for each dimension that an input begins with."""
+    first = (node.shape[0] for node in graph.inputs.values() if node.ndim)
+    names = (size.name for size in first if isinstance(size, Dim))
+    return {name: batch_size for name in names if name is not None}
+
+
 def order(seed: int, epoch: int, count: int) -> npt.NDArray[np.int64]:
     """The examples 0 … count-1 in the order of ``epoch``, a permutation int64 (count,).
 

@@ -9,14 +9,14 @@ from typing import Literal
 
 import numpy as np
 
-from graphc.compiler.program import Program, compile
+from graphc.compiler.program import compile
 from graphc.data.dataset import Dataset
 from graphc.ir.errors import GraphError
 from graphc.ir.graph import Graph, Pass
 from graphc.ir.naming import suggest
 from graphc.ir.node import describe
 from graphc.train.evaluate import Evaluator, correct
-from graphc.train.feed import RATE, Augment, Feeder, check_dataset, check_inputs
+from graphc.train.feed import RATE, Augment, Feeder, batch_sizes, check_dataset, check_inputs
 from graphc.train.folder import Folder, State, fingerprint
 from graphc.train.history import History, better
 from graphc.train.progress import Bar
@@ -155,7 +155,9 @@ class _Run:
         self.metrics = _chosen(metrics, self.graph)
         fetched = dict.fromkeys((LOSS, *self.metrics))
         fetched = {LOGITS if name == ACCURACY else name: None for name in fetched}
-        self.program: Program = compile(self.graph.select(*fetched), backend)
+        step = self.graph.select(*fetched)
+        # Planned for the full batch from the start, so that no run plans differently than another.
+        self.program = compile(step, backend, sizes=batch_sizes(step, batch_size))
         self.validation = validation
         if validation is not None:
             wanted = (LOSS, LOGITS) if ACCURACY in self.metrics else (LOSS,)
