@@ -47,7 +47,7 @@ def test_compiled_program(row: Row, dtype: str) -> None:
 
 @cases()
 def test_prints_and_parses(row: Row, dtype: str) -> None:
-    graph = case(row, dtype).first if row.grad else case(row, dtype).forward
+    graph = case(row, dtype).whole
     assert gx.parse(str(graph)) == graph
     gx.verify(graph)
 

@@ -13,7 +13,7 @@ from graphc.compiler.interpret import values_of
 from graphc.ir import dims
 from graphc.ir.op import OPS
 from graphc.ir.window import AxisWindow, Everything, Moved, Nothing, Receptive, Windowed
-from tests.ops.harness import Array, Sizes, all_rows, case, variables
+from tests.ops.harness import Array, Sizes, all_cases, variables
 
 NAMES = sorted(set(OPS) - {"input", "parameter", "state", "stream"})
 MOST_NODES, MOST_ELEMENTS = 4, 60
@@ -22,13 +22,12 @@ MOST_NODES, MOST_ELEMENTS = 4, 60
 def values(name: str) -> Iterable[tuple[gx.Node, Sizes, dict[gx.Node, Array]]]:
     """Nodes of an op, with the values around them."""
     found = 0
-    for row in all_rows():
-        built = case(row, row.dtypes[-1])
+    for built in all_cases():
         mine = [node for node in built.forward.nodes if node.op.name == name]
         if not mine or found >= MOST_NODES:
             continue
         found += 1
-        sample = row.samples[-1]
+        sample = built.row.samples[-1]
         arrays = built.arrays(sample, built.forward)
         held = variables(built.forward)
         yield mine[0], sample.sizes, values_of(built.forward, arrays, held, sample.sizes)

@@ -21,7 +21,7 @@ from graphc.ir.leaves import Leaf
 from graphc.ir.op import OPS, Cost, Op
 from graphc.ir.types import TensorType
 from graphc.ir.window import Everything, Moved, Nothing, Windowed
-from tests.ops.harness import all_rows, case
+from tests.ops.harness import all_cases
 
 RULES = ("infer", "evaluate", "grad", "lower", "receptive", "cost")
 # Leaves are given a value, they compute none: they infer nothing and need no row.
@@ -33,10 +33,8 @@ NAMES = sorted(set(OPS) - LEAVES)
 def nodes() -> dict[str, list[gx.Node]]:
     """The nodes of every row's forward graph, and of its first gradients, by op."""
     found: dict[str, dict[gx.Node, None]] = {}
-    for row in all_rows():
-        built = case(row, row.dtypes[-1])
-        graph = built.first if row.grad else built.forward
-        for node in [*built.forward.nodes, *graph.nodes]:
+    for built in all_cases():
+        for node in [*built.forward.nodes, *built.whole.nodes]:
             found.setdefault(node.op.name, {}).setdefault(node)
     return {name: list(group) for name, group in found.items()}
 
@@ -60,10 +58,7 @@ def test_has_every_rule(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_has_a_row(name: str) -> None:
     """The op itself stands in a row's forward graph: its gradient is compared there too."""
-    forward = {
-        node.op.name for row in all_rows() for node in case(row, row.dtypes[-1]).forward.nodes
-    }
-    assert name in forward
+    assert any(name == node.op.name for built in all_cases() for node in built.forward.nodes)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -162,7 +157,6 @@ def test_any_operands_are_inferred_or_refused(name: str) -> None:
 
 def test_no_row_makes_a_node_that_is_never_reached() -> None:
     """Rows name every operand: an input that the graph does not hold would not be tested."""
-    for row in all_rows():
-        built = case(row, row.dtypes[-1])
+    for built in all_cases():
         held = set(post_order([built.y]))
-        assert all(node in held for node in built.inputs), row.name
+        assert all(node in held for node in built.inputs), built.row.name
