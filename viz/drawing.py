@@ -1,0 +1,160 @@
+"""A drawing: a graph's picture as data, DOT, SVG and PNG."""
+
+from __future__ import annotations
+
+import json
+from contextlib import suppress
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from graphc.ir.errors import GraphError
+from graphc.ir.graph import Graph
+from graphc.ir.printer import embed
+
+from .dot import HINTS, Hints, write
+from .fold import Fold, fold
+from .model import Model, build
+from .render import PROGRAM, SECONDS, LayoutFailed, render
+from .svg import finish
+
+if TYPE_CHECKING:
+    import networkx
+
+LIMIT = 2000
+
+
+class Drawing:
+    """What ``viz.draw`` returns. Each form is made when it is asked for, and then kept.
+
+    Attributes: ``graph`` (what is drawn), ``model`` (dict), ``dot`` and ``svg`` (str), ``png``
+    (bytes). ``gx.parse(drawing.svg)`` and ``gx.parse(drawing.dot)`` give the graph back.
+    """
+
+    def __init__(self, graph: Graph, model: Model, program: str, seconds: float) -> None:
+        self.graph = graph
+        self._model = model
+        self._program = program
+        self._seconds = seconds
+
+    @property
+    def model(self) -> dict[str, Any]:
+        """The picture as data: ``nodes``, ``edges``, ``clusters``, ``title``, ``folded``."""
+        return self._model.as_dict()
+
+    @cached_property
+    def dot(self) -> str:
+        """DOT text; a comment carries the IR."""
+        return f"// {embed(self.graph)}\n{write(self._model)}"
+
+    @cached_property
+    def svg(self) -> str:
+        """SVG text, for light and dark pages; a comment carries the IR. Raises BackendError."""
+        return finish(self._render("svg"), self._model, embed(self.graph))
+
+    @cached_property
+    def png(self) -> bytes:
+        """PNG bytes, two pixels a point. Raises BackendError."""
+        return self._render("png")
+
+    def _render(self, format: Literal["svg", "png"]) -> bytes:
+        """Laid out with the most hints that the layout program can follow."""
+        for hints in HINTS[:-1]:
+            with suppress(LayoutFailed):
+                return self._layout(hints, format)
+        return self._layout(HINTS[-1], format)
+
+    def _layout(self, hints: Hints, format: Literal["svg", "png"]) -> bytes:
+        text = write(self._model, hints)
+        return render(text, format, program=self._program, seconds=self._seconds)
+
+    def multidigraph(self) -> networkx.MultiDiGraph:
+        """The model as a networkx graph: one edge for each use, keyed by its input position."""
+        import networkx
+
+        model = self.model
+        graph = networkx.MultiDiGraph(title=model["title"])
+        for node in model["nodes"]:
+            graph.add_node(node["id"], **{k: v for k, v in node.items() if k != "id"})
+        for edge in model["edges"]:
+            attributes = {k: v for k, v in edge.items() if k not in ("source", "target")}
+            graph.add_edge(edge["source"], edge["target"], **attributes)
+        return graph
+
+    def save(self, path: str | Path) -> Path:
+        """Write the form that the name's ending says: .svg, .png, .dot (.gv) or .json.
+
+        Raises GraphError for another ending, BackendError where the layout fails.
+        """
+        path = Path(path)
+        match path.suffix.lower():
+            case ".svg":
+                data = self.svg.encode()
+            case ".png":
+                data = self.png
+            case ".dot" | ".gv":
+                data = self.dot.encode()
+            case ".json":
+                data = (json.dumps(self.model, indent=1, ensure_ascii=False) + "\n").encode()
+            case other:
+                raise GraphError(
+                    f"{path.name!r}: a drawing is saved as .svg, .png, .dot or .json, "
+                    f"not as {other or 'a name without an ending'}"
+                )
+        path.write_bytes(data)
+        return path
+
+    def _repr_svg_(self) -> str:
+        return self.svg
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {"image/svg+xml": self.svg, "text/plain": repr(self)}
+
+    def __repr__(self) -> str:
+        model = self._model
+        note = f"; {model.folded}" if model.folded else ""
+        return f"<graphc.viz.Drawing of {model.title}: {len(model.nodes)} nodes{note}>"
+
+
+def draw(
+    graph: Graph,
+    *,
+    fold: Fold = None,
+    title: str | None = None,
+    limit: int = LIMIT,
+    program: str = PROGRAM,
+    seconds: float = SECONDS,
+) -> Drawing:
+    """Draw ``graph``: forward, or a whole training step.
+
+    Every node once, a shared parameter too, with an edge for each use; scalars stand in the label
+    of what reads them; random streams, the seed and the step count are left out. Beside a forward
+    node stands its gradient; where the gradients of several uses meet there is a double ellipse,
+    "Σ grad of 0.weight". Each output has one marker, each state and parameter that is updated a
+    dashed edge from its new value.
+
+    fold: True draws each module as one box, a path glob (or several) those that fit
+    (``"layer3*"``, ``"update/*"``), False never; None folds only what has more than ``limit``
+    nodes, and the picture says so. program: the layout program, e.g. ``"dot"`` for a Graphviz of
+    the system. seconds: how long it may take.
+
+    Raises GraphError for what is not a Graph or a glob that fits nothing.
+
+    >>> import graphc as gx
+    >>> from graphc import viz
+    >>> x = gx.input("x", ("N", 2))
+    >>> drawing = viz.draw(gx.Graph({"y": gx.add(x, x)}))
+    >>> [(edge["source"], edge["target"], edge["input"]) for edge in drawing.model["edges"]]
+    [('n0', 'n1', 0), ('n0', 'n1', 1), ('n1', 'o0', 0)]
+    >>> gx.parse(drawing.svg) == drawing.graph
+    True
+    """
+    if not isinstance(graph, Graph):
+        raise GraphError(
+            f"viz.draw takes a Graph, not a {type(graph).__name__}: wrap nodes first, "
+            "gx.Graph({'y': y})"
+        )
+    return Drawing(graph, _folded(build(graph, title), fold, limit), program, seconds)
+
+
+_folded = fold

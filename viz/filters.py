@@ -1,0 +1,280 @@
+"""Plates of filters: one cell a filter (or a channel of it), enlarged by a whole number.
+
+Grey says what the numbers are only if the normalization is told, so the caption tells it, and the
+default, ``symmetric``, keeps zero at mid grey: minimum-to-maximum scaling moves zero, which is the
+usual way for such pictures to mislead.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from graphc.ir.errors import GraphError
+from graphc.ir.graph import Graph
+from graphc.ir.naming import suggest
+
+from .text import clean
+
+Normalization = Literal["symmetric", "global", "per-filter"]
+Array = np.ndarray[Any, np.dtype[Any]]
+
+TOP = 254  # data use 0 … 254, so 255 is free for what is no data
+MIDDLE = TOP // 2
+GAP = (199, 221, 255)  # blue 255: no data pixel has it
+BROKEN = (255, 0, 110)  # a NaN or an infinity, in the same way
+_MOST_CELLS = 2304  # 48 x 48
+_WIDEST = 960  # pixels that an automatic scale aims at
+
+
+@dataclass(frozen=True, eq=False)
+class Plate:
+    """What ``viz.filters`` returns: ``.png`` (bytes), ``.save(path)``, ``.pixels()``, ``.caption``.
+
+    ``values`` are the numbers shown, (filters, channels, height, width); ``low`` and ``high`` are
+    what black and white stand for, one pair for each filter.
+    """
+
+    values: Array
+    low: Array
+    high: Array
+    caption: str
+    columns: int
+    scale: int
+    gap: int
+
+    @property
+    def colour(self) -> bool:
+        """Whether the three channels of a filter are the red, green and blue of one cell."""
+        return bool(self.values.shape[1] == 3)
+
+    @property
+    def cells(self) -> int:
+        """How many cells there are."""
+        return int(self.values.shape[0] * (1 if self.colour else self.values.shape[1]))
+
+    def _corner(self, cell: int) -> tuple[int, int]:
+        """Top and left pixel of a cell."""
+        height, width = self.values.shape[2:]
+        row, column = divmod(cell, self.columns)
+        return (
+            self.gap + row * (height * self.scale + self.gap),
+            self.gap + column * (width * self.scale + self.gap),
+        )
+
+    @cached_property
+    def plate(self) -> Array:
+        """The cells as RGB pixels, without the caption: uint8 (height, width, 3)."""
+        height, width = self.values.shape[2:]
+        rows = -(-self.cells // self.columns)
+        shape = (
+            self.gap + rows * (height * self.scale + self.gap),
+            self.gap + self.columns * (width * self.scale + self.gap),
+        )
+        plate = np.empty((*shape, 3), np.uint8)
+        plate[:] = GAP
+        rgb = self._rgb().reshape(self.cells, height, width, 3)
+        large = rgb.repeat(self.scale, axis=1).repeat(self.scale, axis=2)
+        for cell in range(self.cells):
+            top, left = self._corner(cell)
+            plate[top : top + height * self.scale, left : left + width * self.scale] = large[cell]
+        return plate
+
+    def _rgb(self) -> Array:
+        """Values to pixels: (filters, channels or 1, height, width, 3)."""
+        finite: Array = np.isfinite(self.values)
+        values = np.where(finite, self.values, 0.0)
+        low, high = (edge[:, None, None, None] for edge in (self.low, self.high))
+        span = high - low
+        # A filter without contrast is mid grey: it has no dark and no light.
+        ramp = np.where(span > 0, (values - low) / np.where(span > 0, span, 1.0), 0.5)
+        grey = np.rint(np.clip(ramp, 0, 1) * TOP).astype(np.uint8)
+        if self.colour:
+            cells = np.moveaxis(grey, 1, -1)[:, None]
+            broken = ~np.asarray(finite.all(axis=1))[:, None]
+        else:
+            cells, broken = np.stack([grey] * 3, axis=-1), ~finite
+        pixels: Array = np.where(np.expand_dims(broken, -1), np.array(BROKEN, np.uint8), cells)
+        return pixels
+
+    def pixels(self) -> Array:
+        """The values read back from the picture: (filters, channels, height, width), float64.
+
+        Each is within half a grey step, ``(high - low)/508``, of what was drawn; NaN where the
+        value was not finite.
+        """
+        from PIL import Image
+
+        with Image.open(BytesIO(self.png)) as image:
+            seen = np.asarray(image.convert("RGB"))
+        filters, channels, height, width = self.values.shape
+        cells = np.empty((self.cells, height, width, 3), np.uint8)
+        for cell in range(self.cells):
+            top, left = self._corner(cell)
+            bottom, right = top + height * self.scale, left + width * self.scale
+            cells[cell] = seen[top : bottom : self.scale, left : right : self.scale]
+        broken = (cells == np.array(BROKEN, np.uint8)).all(axis=-1)
+        ramp = np.where(broken[..., None], np.nan, cells / TOP)
+        if self.colour:
+            ramp = np.moveaxis(ramp, -1, 1)
+        else:
+            ramp = ramp[..., 0].reshape(filters, channels, height, width)
+        low, high = (edge[:, None, None, None] for edge in (self.low, self.high))
+        read: Array = low + ramp * (high - low)
+        return read
+
+    @cached_property
+    def png(self) -> bytes:
+        """PNG bytes, the caption below the plate; the same input gives the same bytes."""
+        from PIL import Image, ImageDraw, ImageFont
+
+        font = ImageFont.load_default(size=12)
+        height, width = self.plate.shape[:2]
+        lines = _wrap(self.caption, max(width, 320) - 8, font)
+        canvas = Image.new("RGB", (max(width, 320), height + 17 * len(lines) + 6), (255, 255, 255))
+        canvas.paste(Image.fromarray(self.plate), (0, 0))
+        pen = ImageDraw.Draw(canvas)
+        for number, text in enumerate(lines):
+            pen.text((4, height + 4 + 17 * number), text, fill=(40, 40, 40), font=font)
+        buffer = BytesIO()
+        canvas.save(buffer, format="PNG")
+        return buffer.getvalue()
+
+    def save(self, path: str | Path) -> Path:
+        """Write the picture; the name must end in .png."""
+        path = Path(path)
+        if path.suffix.lower() != ".png":
+            raise GraphError(f"a plate of filters is saved as .png, not as {path.name!r}")
+        path.write_bytes(self.png)
+        return path
+
+    def _repr_png_(self) -> bytes:
+        return self.png
+
+    def __repr__(self) -> str:
+        return f"<graphc.viz.Plate: {self.caption}>"
+
+
+def filters(
+    weights: Any,
+    variables: Any = None,
+    *,
+    name: str | None = None,
+    normalize: Normalization = "symmetric",
+    columns: int | None = None,
+    scale: int | None = None,
+    gap: int = 1,
+) -> Plate:
+    """A plate of convolution filters.
+
+    weights: an array (out, in, height, width), or a Graph together with ``variables``, of which
+    ``name`` says the parameter (left out, the first with four axes). Three input channels are
+    drawn in colour, one cell a filter; any other number in grey, one cell a channel, the channels
+    of a filter in one row. normalize: ``"symmetric"`` (zero is mid grey, the largest absolute value
+    of the plate black or white), ``"global"`` (minimum to maximum of the plate) or ``"per-filter"``
+    (minimum to maximum of each filter). columns: cells in a row. scale: pixels a weight.
+
+    Raises GraphError: not four axes, no such parameter, an unknown normalization.
+
+    >>> import numpy as np
+    >>> from graphc import viz
+    >>> plate = viz.filters(np.linspace(-1, 1, 50).reshape(2, 1, 5, 5))
+    >>> plate.caption
+    '2 filters 5 x 5 of 1 channel; zero is mid grey, black -1, white 1'
+    >>> bool(abs(plate.pixels() - plate.values).max() <= 1 / 254)
+    True
+    """
+    array, called = _weights(weights, variables, name)
+    if normalize not in ("symmetric", "global", "per-filter"):
+        raise GraphError(
+            f"viz.filters(normalize={normalize!r}): use 'symmetric' (zero is mid grey), 'global' "
+            "or 'per-filter'"
+        )
+    for what, value, least in (("columns", columns, 1), ("scale", scale, 1), ("gap", gap, 0)):
+        if value is not None and (not isinstance(value, int) or value < least):
+            raise GraphError(f"viz.filters({what}={value!r}) must be an int of at least {least}")
+    count, channels = array.shape[:2]
+    shown_channels = channels if channels == 3 else min(channels, _MOST_CELLS)
+    shown = min(count, max(_MOST_CELLS // (1 if channels == 3 else shown_channels), 1))
+    values = array[:shown, :shown_channels]
+    low, high, how = _limits(values, normalize)
+    one_cell = channels in (1, 3)
+    columns = columns or (math.ceil(math.sqrt(shown)) if one_cell else shown_channels)
+    if scale is None:
+        scale = min(max(_WIDEST // (columns * (values.shape[3] + gap)), 1), 16)
+    said = f"{called + ': ' if called else ''}{_count(count, 'filter')} "
+    said += f"{array.shape[2]} x {array.shape[3]} of {_count(channels, 'channel')}"
+    if (shown, shown_channels) != (count, channels):
+        said += f" (the first {shown} filters and {shown_channels} channels are shown)"
+    broken = int((~np.isfinite(values)).sum())
+    tail = f"; {_count(broken, 'value')} not finite, in red" if broken else ""
+    return Plate(values, low, high, f"{said}; {how}{tail}", columns, scale, gap)
+
+
+def _weights(weights: Any, variables: Any, name: str | None) -> tuple[Array, str]:
+    called = ""
+    if isinstance(weights, Graph):
+        if variables is None:
+            raise GraphError(
+                "viz.filters(graph) needs the values too: viz.filters(graph, variables)"
+            )
+        found = [k for k, n in weights.parameters.items() if n.ndim == 4]
+        if name is None:
+            if not found:
+                raise GraphError("this graph has no parameter with four axes to draw as filters")
+            name = found[0]
+        elif name not in weights.parameters:
+            raise GraphError(f"no parameter is called {name!r}{suggest(name, found)}")
+        if name not in variables:
+            raise GraphError(f"variables hold no {name!r}{suggest(name, variables)}")
+        weights, called = variables[name], clean(name)
+    elif variables is not None or name is not None:
+        raise GraphError("viz.filters takes an array alone, or a Graph with its variables")
+    # A device array hands its values out through .get(), as CuPy's does.
+    array = np.asarray(weights.get() if hasattr(weights, "get") else weights)
+    numbers = array.dtype.kind in "fiub" or array.dtype.name == "bfloat16"
+    if array.ndim != 4 or array.size == 0 or not numbers:
+        raise GraphError(
+            "viz.filters draws numbers of shape (out, in, height, width), "
+            f"not {array.dtype.name} {array.shape}"
+        )
+    return array.astype(np.float64), called
+
+
+def _limits(values: Array, normalize: Normalization) -> tuple[Array, Array, str]:
+    """What black and white are, for each filter, and how the caption says it."""
+    flat = np.where(np.isfinite(values), values, np.nan).reshape(len(values), -1)
+    known = np.isfinite(flat)
+    least = np.min(np.where(known, flat, np.inf), axis=1)
+    most = np.max(np.where(known, flat, -np.inf), axis=1)
+    least, most = (np.where(known.any(axis=1), edge, 0.0) for edge in (least, most))
+    if normalize == "per-filter":
+        return least, most, "black and white are each filter's own minimum and maximum"
+    if normalize == "global":
+        low, high = float(least.min()), float(most.max())
+        how = f"black {low:.3g}, white {high:.3g}: minimum and maximum of all"
+    else:
+        high = float(max(-least.min(), most.max()))
+        low, how = -high, f"zero is mid grey, black {-high:.3g}, white {high:.3g}"
+    return np.full(len(values), low), np.full(len(values), high), how
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _wrap(text: str, width: int, font: Any) -> list[str]:
+    lines = [""]
+    for word in text.split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines

@@ -1,0 +1,107 @@
+"""Hints for the layout: which nodes share a row, in what order, and what is the spine.
+
+A training step reads as a table. Forward runs down on the left; beside each forward node stands its
+gradient, and since edges of the backward part are ranked upside down, gradients run up; beside the
+gradient of a parameter stands its update. A layer's parameters come directly above the layer.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from .model import DrawnEdge, DrawnNode, Model
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Hints by node id."""
+
+    rows: dict[str, list[str]] = field(default_factory=dict)  # first node: the nodes beside it
+    row_of: dict[str, str] = field(default_factory=dict)
+    operands: dict[str, list[str]] = field(default_factory=dict)  # op: leaves right above it
+    spine: frozenset[str] = frozenset()
+    training: bool = False
+
+    def same_row(self, edge: DrawnEdge) -> bool:
+        """Whether both ends stand in one row."""
+        row = self.row_of.get(edge.source)
+        return row is not None and row == self.row_of.get(edge.target)
+
+    def room(self, op: str) -> int:
+        """Rows between an op and the values that flow into it: its parameters stand there."""
+        count = len(self.operands.get(op, ()))
+        return 1 + (count if self.training else min(count, 1))
+
+
+def plan(model: Model) -> Layout:
+    """The hints for ``model``."""
+    nodes = {node.id: node for node in model.nodes}
+    training = any(node.part != "forward" for node in model.nodes)
+    rows = _rows(model, nodes) if training else {}
+    return Layout(
+        rows=rows,
+        row_of={id: head for head, beside in rows.items() for id in (head, *beside)},
+        operands=_operands(model, nodes),
+        spine=_spine(model, nodes),
+        training=training,
+    )
+
+
+def _rows(model: Model, nodes: dict[str, DrawnNode]) -> dict[str, list[str]]:
+    """Each node with its gradient and the nodes of its update, in that order."""
+    rows: dict[str, list[str]] = {}
+    for part in ("backward", "update"):
+        for node in model.nodes:
+            if node.part != part or node.kind == "output":
+                continue
+            # A helper of a gradient rule is near its node anyway; it must not push the row apart.
+            helper = part == "backward" and node.kind != "box"
+            head = node.gradient_of if helper else node.belongs_to
+            if head in nodes and nodes[head].part == "forward":
+                rows.setdefault(head, []).append(node.id)
+    return rows
+
+
+def _operands(model: Model, nodes: dict[str, DrawnNode]) -> dict[str, list[str]]:
+    """For each forward op, the parameters and states that it is the first to read."""
+    found: dict[str, list[str]] = {}
+    placed: set[str] = set()
+    for edge in model.edges:
+        source, target = nodes[edge.source], nodes[edge.target]
+        if (
+            edge.kind == "data"
+            and source.kind in ("parameter", "state")
+            and source.part == target.part == "forward"
+            and source.id not in placed
+        ):
+            placed.add(source.id)
+            found.setdefault(target.id, []).append(source.id)
+    return found
+
+
+def _spine(model: Model, nodes: dict[str, DrawnNode]) -> frozenset[str]:
+    """The longest forward path of values: drawn straight."""
+    length: dict[str, int] = {}
+    before: dict[str, str] = {}
+    # The model's edges come in the order of their targets, so one walk suffices.
+    for edge in model.edges:
+        source, target = nodes[edge.source], nodes[edge.target]
+        if edge.kind == "data" and _flows(source) and _flows(target):
+            through = length.get(edge.source, 0) + 1
+            if through > length.get(edge.target, 0):
+                length[edge.target], before[edge.target] = through, edge.source
+    if not length:
+        return frozenset()
+    here: str | None = max(length, key=lambda id: length[id])
+    found: set[str] = set()
+    while here is not None and here not in found:
+        found.add(here)
+        here = before.get(here)
+    return frozenset(found)
+
+
+def _flows(node: DrawnNode) -> bool:
+    """Whether a value on its way through the network is here: no leaf, no scalar of a penalty."""
+    return node.part == "forward" and (
+        node.kind == "box" or (node.kind == "op" and len(node.shape) > 0)
+    )
