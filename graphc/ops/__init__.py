@@ -20,6 +20,7 @@ from graphc.ops.core import constant, size
 from graphc.ops.elementwise import (
     abs,
     add,
+    cos,
     div,
     exp,
     log,
@@ -31,6 +32,7 @@ from graphc.ops.elementwise import (
     relu,
     sigmoid,
     sign,
+    sin,
     sqrt,
     square,
     sub,
@@ -61,7 +63,7 @@ from graphc.ops.shape import (
 )
 from graphc.ops.sharing import again, edge, grad_sum
 from graphc.ops.softmax import cross_entropy, log_softmax, one_hot, softmax
-from graphc.ops.state import track
+from graphc.ops.state import step, track
 
 __all__ = [
     "abs",
@@ -80,6 +82,7 @@ __all__ = [
     "conv2d_input_grad",
     "conv2d_weight_grad",
     "convolve2d",
+    "cos",
     "cross_entropy",
     "div",
     "dropout",
@@ -122,11 +125,13 @@ __all__ = [
     "reshape",
     "sigmoid",
     "sign",
+    "sin",
     "size",
     "softmax",
     "sqrt",
     "square",
     "squeeze",
+    "step",
     "sub",
     "sum",
     "tanh",

@@ -213,6 +213,36 @@ class Tanh(Unary):
         return g * (1 - square(y))
 
 
+class Sin(Unary):
+    """The sine of x in radians."""
+
+    name: ClassVar[str] = "sin"
+    law: ClassVar[str] = "y = sin x"
+    takes = "floats"
+    flops = 10
+
+    def compute(self, x: Any) -> Any:
+        return np.sin(x)
+
+    def slope(self, g: Node, x: Node, y: Node) -> Node | None:
+        return g * cos(x)
+
+
+class Cos(Unary):
+    """The cosine of x in radians."""
+
+    name: ClassVar[str] = "cos"
+    law: ClassVar[str] = "y = cos x"
+    takes = "floats"
+    flops = 10
+
+    def compute(self, x: Any) -> Any:
+        return np.cos(x)
+
+    def slope(self, g: Node, x: Node, y: Node) -> Node | None:
+        return -(g * sin(x))
+
+
 class Sigmoid(Unary):
     """The logistic function."""
 
@@ -433,6 +463,28 @@ def tanh(x: Node) -> Node:
     return make(Tanh(), x)
 
 
+def sin(x: Node) -> Node:
+    """The sine of ``x`` in radians. Raises DTypeError unless ``x`` is floating-point.
+
+    >>> import graphc as gx, numpy as np
+    >>> x = gx.input("x", (2,))
+    >>> gx.interpret(gx.Graph({"y": gx.sin(x)}), {}, x=[0, np.pi / 2])["y"].tolist()
+    [0.0, 1.0]
+    """
+    return make(Sin(), x)
+
+
+def cos(x: Node) -> Node:
+    """The cosine of ``x`` in radians. Raises DTypeError unless ``x`` is floating-point.
+
+    >>> import graphc as gx, numpy as np
+    >>> x = gx.input("x", (2,))
+    >>> gx.interpret(gx.Graph({"y": gx.cos(x)}), {}, x=[0, np.pi])["y"].tolist()
+    [1.0, -1.0]
+    """
+    return make(Cos(), x)
+
+
 def sigmoid(x: Node) -> Node:
     """1 / (1 + e⁻ˣ). Raises DTypeError unless ``x`` is floating-point.
 
@@ -482,6 +534,7 @@ OPERATORS.update(add=add, sub=sub, mul=mul, div=div, pow=pow, neg=neg)
 __all__ = [
     "abs",
     "add",
+    "cos",
     "div",
     "exp",
     "log",
@@ -493,6 +546,7 @@ __all__ = [
     "relu",
     "sigmoid",
     "sign",
+    "sin",
     "sqrt",
     "square",
     "sub",

@@ -9,9 +9,10 @@ from typing import ClassVar
 from graphc.ir.check import Check
 from graphc.ir.dims import Dim, Size
 from graphc.ir.errors import DTypeError, GraphError
-from graphc.ir.leaves import State
+from graphc.ir.leaves import STEP, State
 from graphc.ir.node import Node, make
 from graphc.ir.types import TensorType, is_float, shape_of, short
+from graphc.ops.compare import cast
 from graphc.ops.core import size
 from graphc.ops.sharing import Identity
 
@@ -92,4 +93,20 @@ def track(value: Node, state: Node, momentum: float = 0.1, count: Size | str | N
     return make(Track(float(momentum), count), value, state)
 
 
-__all__ = ["track"]
+def step() -> Node:
+    """The number of the step that runs, from 0, as a float32 scalar: for schedules.
+
+    Every graph that reads it counts it up after each run (the update step ← step + 1). It is the
+    state ``step`` of the variables, an int64; float32 is exact up to step 2²⁴.
+
+    >>> import numpy as np
+    >>> import graphc as gx
+    >>> graph = gx.Graph({"rate": 1 / (1 + gx.step())})
+    >>> outputs, after = gx.interpret(graph, {"step": np.array(3)}, updates=True)
+    >>> float(outputs["rate"]), int(after["step"])
+    (0.25, 4)
+    """
+    return cast(STEP, "float32")
+
+
+__all__ = ["step", "track"]

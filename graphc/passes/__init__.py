@@ -4,20 +4,29 @@
 keeps every graph on the way in ``.history``. ``passes.define`` makes your own.
 """
 
+from graphc.passes import schedules
+from graphc.passes.adam import adam, adamw
 from graphc.passes.backward import backward
+from graphc.passes.clip_gradients import clip_gradients
 from graphc.passes.define import Pass, define
 from graphc.passes.inference import inference
 from graphc.passes.insert_dropout import insert_dropout
+from graphc.passes.rmsprop import rmsprop
 from graphc.passes.sgd import sgd
 from graphc.passes.unshare import share, unshare
 from graphc.passes.weight_decay import weight_decay
 
 __all__ = [
     "Pass",
+    "adam",
+    "adamw",
     "backward",
+    "clip_gradients",
     "define",
     "inference",
     "insert_dropout",
+    "rmsprop",
+    "schedules",
     "sgd",
     "share",
     "unshare",

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from graphc.ir import Graph, GraphError, Node, facts, input, state
+from graphc.ir.leaves import naming_of
 from graphc.ir.node import describe
 from graphc.ir.types import is_float
 from graphc.ops.compare import cast
@@ -22,14 +23,29 @@ Rate = float | str | Node
 class Memory:
     """What an optimizer remembers of one parameter from step to step."""
 
-    path: str
+    kind: str
+    name: str
     weight: Node
     updates: dict[Node, Node]
 
     def __call__(self, what: str, rule: Callable[[Node], Node]) -> Node:
         """The new value ``rule(old)`` of the state called ``what``, which is zero at first."""
-        old = state(f"{self.path}/{what}", self.weight.shape, dtype=self.weight.dtype)
+        path = f"{self.kind}/{self.name}/{what}"
+        old = state(path, self.weight.shape, dtype=self.weight.dtype)
         self.updates[old] = rule(old)
+        return self.updates[old]
+
+    def count(self) -> Node:
+        """Which step of this optimizer this is, from 1: a state that its parameters share.
+
+        Not ``step``, which may have run before the optimizer did: its memories start at 0.
+        """
+        path = f"{self.kind}/step"
+        for leaf, new in self.updates.items():
+            if naming_of(leaf).fixed == path or naming_of(leaf).hint == path:
+                return new
+        old = state(path, (), dtype="int64")
+        self.updates[old] = old + 1
         return self.updates[old]
 
 
@@ -63,6 +79,14 @@ def checked_rate(lr: object, what: str) -> Rate:
     return number(lr, what)
 
 
+def checked_scale(table: Mapping[str, float] | None, what: str) -> dict[str, float]:
+    """{glob: factor on the rate} as the user may write it. Raises GraphError."""
+    return {
+        glob: number(factor, f"{what}(lr_scale={{{glob!r}: …}})")
+        for glob, factor in dict(table or {}).items()
+    }
+
+
 def optimize(
     graph: Graph,
     kind: str,
@@ -86,7 +110,7 @@ def optimize(
                 nodes=[weight],
             )
         with facts.derive(weight):
-            memory = Memory(f"{kind}/{name}", weight, updates)
+            memory = Memory(kind, name, weight, updates)
             step = direction(weight, gradients[name], memory)
             own = cast(rate, weight.dtype) if isinstance(rate, Node) else rate
             factor = scale.get(weight, 1.0)

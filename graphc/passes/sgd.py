@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 
 from graphc.ir import Graph, GraphError, Node
 from graphc.passes.define import define
-from graphc.passes.optimizer import Memory, Rate, checked_rate, number, optimize
+from graphc.passes.optimizer import Memory, Rate, checked_rate, checked_scale, number, optimize
 
 
 @define
@@ -42,10 +42,7 @@ def sgd(
     mu = number(momentum, "sgd(momentum=…)", high=1.0)
     if nesterov and mu == 0:
         raise GraphError("sgd(nesterov=True) needs a momentum, e.g. momentum=0.9")
-    scale = {
-        glob: number(factor, f"sgd(lr_scale={{{glob!r}: …}})")
-        for glob, factor in dict(lr_scale or {}).items()
-    }
+    scale = checked_scale(lr_scale, "sgd")
 
     def direction(weight: Node, gradient: Node, memory: Memory) -> Node:
         if mu == 0:

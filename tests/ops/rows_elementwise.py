@@ -62,6 +62,8 @@ ROWS = [
     unary("exp", jnp.exp, Arg(("N", 5), -3, 3)),
     unary("log", jnp.log, POSITIVE),
     unary("tanh", jnp.tanh, Arg(("N", 5), -3, 3)),
+    unary("sin", jnp.sin, Arg(("N", 5), -3, 3)),
+    unary("cos", jnp.cos, Arg(("N", 5), -3, 3)),
     unary("sigmoid", jax.nn.sigmoid, Arg(("N", 5), -6, 6)),
     unary("relu", jax.nn.relu, TIES),
     unary("abs", lambda x: jnp.where(x == 0, 0, jnp.abs(x)), TIES),  # slope 0 at 0, JAX's is 1
