@@ -99,6 +99,7 @@ from graphc.ops import (
     track,
     transpose,
     unsqueeze,
+    upsample,
     where,
 )
 
@@ -256,6 +257,7 @@ __all__ = [
     "train",
     "transpose",
     "unsqueeze",
+    "upsample",
     "verify",
     "where",
 ]

@@ -1,6 +1,7 @@
 """Layers: Python objects that own parameters and build nodes when they are called."""
 
 from graphc.nn import init
+from graphc.nn.attention import MultiheadAttention
 from graphc.nn.layers import (
     AvgPool2d,
     Conv2d,
@@ -36,6 +37,7 @@ __all__ = [
     "MaxPool2d",
     "Module",
     "ModuleList",
+    "MultiheadAttention",
     "ReLU",
     "Residual",
     "Sequential",

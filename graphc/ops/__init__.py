@@ -1,7 +1,6 @@
 """The ops: one file per family, everything about an op in one place."""
 
 import graphc.ops.indexing  # noqa: F401  (defines x[…])
-from graphc.ops.adaptive import adaptive_avg_pool2d
 from graphc.ops.compare import (
     cast,
     equal,
@@ -49,6 +48,7 @@ from graphc.ops.pool import (
 )
 from graphc.ops.random import dropout, random_uniform
 from graphc.ops.reduce import max, mean, min, sum
+from graphc.ops.resize import adaptive_avg_pool2d, upsample
 from graphc.ops.shape import (
     broadcast_to,
     cat,
@@ -138,5 +138,6 @@ __all__ = [
     "track",
     "transpose",
     "unsqueeze",
+    "upsample",
     "where",
 ]

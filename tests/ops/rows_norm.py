@@ -1,4 +1,4 @@
-"""Rows of normalization, and of pooling to a given size."""
+"""Rows of normalization."""
 
 from __future__ import annotations
 
@@ -60,21 +60,6 @@ def lrn(size: int, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0) -> C
     return oracle
 
 
-def adaptive(rows: int, columns: int) -> Callable[[Any], Any]:
-    def oracle(x: Any) -> Any:
-        h, w = x.shape[2:]
-        return jnp.stack([
-            jnp.stack([
-                x[:, :, i * h // rows : -(-(i + 1) * h // rows),
-                  j * w // columns : -(-(j + 1) * w // columns)].mean((2, 3))
-                for j in range(columns)
-            ], -1)
-            for i in range(rows)
-        ], -2)  # fmt: skip
-
-    return oracle
-
-
 ROWS = [
     Row("batch_norm", gx.batch_norm, (X, C, C, C, VARIANCE), batch_norm()),
     Row("batch_norm eps 0 of a matrix", lambda *v: gx.batch_norm(*v, eps=0.0),
@@ -102,12 +87,4 @@ ROWS = [
         lambda x: gx.local_response_norm(x, 9, 1.0, 2.0), (Arg(X, -2.0, 2.0),), lrn(9, 1.0, 2.0)),
     Row("local_response_norm of one", lambda x: gx.local_response_norm(x, 1, 1.0),
         (Arg(("N", 2, 2, 2), -2.0, 2.0),), lrn(1, 1.0)),
-    Row("adaptive_avg_pool2d 1", lambda x: gx.adaptive_avg_pool2d(x, 1), (("N", 2, "H", 4),),
-        lambda x: x.mean((2, 3), keepdims=True), sizes=({"N": 1, "H": 3}, {"N": 2, "H": 5})),
-    Row("adaptive_avg_pool2d divides", lambda x: gx.adaptive_avg_pool2d(x, (2, None)),
-        (("N", 2, 6, 3),), adaptive(2, 3)),
-    Row("adaptive_avg_pool2d overlaps", lambda x: gx.adaptive_avg_pool2d(x, (3, 2)),
-        (("N", 2, 7, 5),), adaptive(3, 2)),
-    Row("adaptive_avg_pool2d repeats", lambda x: gx.adaptive_avg_pool2d(x, (4, 3)),
-        (("N", 2, 1, 2),), adaptive(4, 3)),
 ]  # fmt: skip

@@ -91,6 +91,9 @@ def test_the_five_gradients_read_the_image_three_times() -> None:
         (lambda x, v: gx.adaptive_avg_pool2d(x, 0), gx.GraphError, "positive int"),
         (lambda x, v: gx.adaptive_avg_pool2d(x, (1, 2, 3)), gx.GraphError, "positive int"),
         (lambda x, v: gx.adaptive_avg_pool2d(x, 2), gx.ShapeError, "only 1×1 allows"),
+        (lambda x, v: gx.upsample(v), gx.ShapeError, "x has 1 axes"),
+        (lambda x, v: gx.upsample(x, 0), gx.GraphError, "1 or more"),
+        (lambda x, v: gx.upsample(x, 1.5), gx.GraphError, "an int or a pair"),
     ],
 )  # fmt: skip
 def test_mistakes(

@@ -1,4 +1,4 @@
-"""Pooling to a given size, whatever the size of the image: compositions of other ops."""
+"""Images brought to another size: adaptive pooling, upsampling. Compositions of other ops."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from graphc.ir.facts import user_line
 from graphc.ir.node import Node, describe
 from graphc.ops.core import constant
 from graphc.ops.linear import matmul
-from graphc.ops.padding import refuse
+from graphc.ops.padding import pair, refuse, two
 from graphc.ops.pool import avg_pool2d
 from graphc.ops.reduce import mean
+from graphc.ops.shape import broadcast_to, reshape
 
-__all__ = ["adaptive_avg_pool2d"]
+__all__ = ["adaptive_avg_pool2d", "upsample"]
 
 
 def adaptive_avg_pool2d(x: Node, output_size: Any) -> Node:
@@ -35,8 +36,7 @@ def adaptive_avg_pool2d(x: Node, output_size: Any) -> Node:
     >>> gx.interpret(graph, {}, x=[[[[1, 3, 5, 9]]]])["y"]
     array([[[[2., 7.]]]], dtype=float32)
     """
-    if x.ndim != 4:
-        _fail(x, f"x has {x.ndim} axes, not batch, channels, height, width")
+    _check_image("adaptive_avg_pool2d", x)
     wanted = _sides(output_size)
     plane = x.shape[2:]
     out = tuple(n if side is None else side for n, side in zip(plane, wanted, strict=True))
@@ -50,6 +50,29 @@ def adaptive_avg_pool2d(x: Node, output_size: Any) -> Node:
     down = constant(_averages(height, rows).astype(x.dtype))
     across = constant(_averages(width, columns).T.astype(x.dtype))
     return matmul(matmul(down, x), across)
+
+
+def upsample(x: Node, scale_factor: Any = 2) -> Node:
+    """Each pixel repeated ``scale_factor`` times along both sides: PyTorch's mode ``"nearest"``.
+
+    x: (N, C, H, W); scale_factor: an int of 1 or more, or a pair (height, width). Result
+    (N, C, H·scale, W·scale). Raises ShapeError for another number of axes, GraphError for a
+    factor of another form.
+
+    >>> import graphc as gx
+    >>> graph = gx.Graph({"y": gx.upsample(gx.input("x", (1, 1, 1, 2)))})
+    >>> gx.interpret(graph, {}, x=[[[[1, 2]]]])["y"]
+    array([[[[1., 1., 2., 2.],
+             [1., 1., 2., 2.]]]], dtype=float32)
+    """
+    _check_image("upsample", x)
+    rows, columns = two(pair(scale_factor, "upsample: scale_factor"))
+    if rows < 1 or columns < 1:
+        refuse("upsample: scale_factor", scale_factor, "1 or more")
+    n, c, height, width = x.shape
+    apart = reshape(x, (n, c, height, 1, width, 1))
+    repeated = broadcast_to(apart, (n, c, height, rows, width, columns))
+    return reshape(repeated, (n, c, height * rows, width * columns))
 
 
 def _averages(size: int, out: int) -> np.ndarray[Any, np.dtype[Any]]:
@@ -76,13 +99,19 @@ def _sides(output_size: Any) -> tuple[int | None, int | None]:
 def _numbers(x: Node, plane: Sequence[Size]) -> tuple[int, int]:
     height, width = plane
     if not isinstance(height, int) or not isinstance(width, int):
-        _fail(x, f"the image's size ({height}, {width}) is not a number, which only 1×1 allows")
+        what = f"the image's size ({height}, {width}) is not a number, which only 1×1 allows"
+        _fail("adaptive_avg_pool2d", x, what)
     return height, width
 
 
-def _fail(x: Node, what: str) -> NoReturn:
+def _check_image(name: str, x: Node) -> None:
+    if x.ndim != 4:
+        _fail(name, x, f"x has {x.ndim} axes, not batch, channels, height, width")
+
+
+def _fail(name: str, x: Node, what: str) -> NoReturn:
     raise ShapeError(
-        f"adaptive_avg_pool2d: {what}\n  x  {describe(x)}\n  called at {user_line()}",
+        f"{name}: {what}\n  x  {describe(x)}\n  called at {user_line()}",
         nodes=[x],
         lines=[*x.lines, user_line()],
     )

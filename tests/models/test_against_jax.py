@@ -1,0 +1,146 @@
+"""Values and gradients of the zoo's networks, small, against their independent builds in JAX."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import graphc as gx
+from graphc import models, nn, passes
+from graphc.models.preactivation import ResNetV2
+from graphc.models.registry import mean_cross_entropy
+from graphc.models.resnet import BasicBlock, Bottleneck, ResNet
+from tests.models import jax_nets
+from tests.ops.harness import Array, error
+
+CLASSES = 4
+
+
+def declared(net: nn.Module, size: int) -> gx.Graph:
+    """As ``models.build`` does it, for a network that is no entry of the zoo."""
+    x = gx.input("image", ("N", 3, size, size))
+    label = gx.input("label", ("N",), dtype="int64")
+    logits = net(x)
+    return gx.Graph({"logits": logits, "loss": mean_cross_entropy(logits, label)})
+
+
+def entry(name: str, size: int) -> gx.Graph:
+    return models.build(name, classes=CLASSES, image=(3, size, size))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its build in JAX, and the examples in a batch."""
+
+    build: Callable[[], gx.Graph]
+    net: jax_nets.Net
+    batch: int = 3
+    gradients: bool = True  # whether JAX's are compiled, which takes seconds
+    narrow: bool = True  # whether the value is computed in float32 as well
+
+
+NETS = {
+    "small-alexnet": Case(lambda: entry("small-alexnet", 11), jax_nets.small_alexnet),
+    "small-inception": Case(lambda: entry("small-inception", 9), jax_nets.small_inception),
+    "small-inception-nobn": Case(
+        lambda: entry("small-inception-nobn", 9), jax_nets.small_inception, gradients=False
+    ),
+    "residual-8": Case(lambda: entry("residual-8", 9), jax_nets.cifar(8, True)),
+    "residual-20": Case(lambda: entry("residual-20", 9), jax_nets.cifar(20, True), gradients=False),
+    "plain-8": Case(lambda: entry("plain-8", 9), jax_nets.cifar(8, False), gradients=False),
+    "resnet, basic": Case(
+        lambda: declared(ResNet(BasicBlock, (1, 2, 1, 1), 3, CLASSES), 33),
+        jax_nets.resnet((1, 2, 1, 1), 2),
+        narrow=False,
+    ),
+    "resnet, bottleneck": Case(
+        lambda: declared(ResNet(Bottleneck, (1, 2, 1, 1), 3, CLASSES), 33),
+        jax_nets.resnet((1, 2, 1, 1), 3),
+        gradients=False,
+        narrow=False,
+    ),
+    "resnet-v2": Case(
+        lambda: declared(ResNetV2((2, 1, 1, 1), 3, CLASSES), 33),
+        jax_nets.resnet_v2((2, 1, 1, 1)),
+        narrow=False,
+    ),
+    "unet-small": Case(lambda: entry("unet-small", 8), jax_nets.unet, 2),
+    "transformer-block": Case(lambda: entry("transformer-block", 12), jax_nets.transformer, 2),
+}
+NARROW = [name for name, case in NETS.items() if case.narrow]
+
+
+def widened(graph: gx.Graph) -> gx.Graph:
+    """The same graph in float64, by way of its text."""
+    text = graph.text().replace("f32", "f64").replace("float32", "float64")
+    return gx.parse(re.sub(r"(= size\(\) of=\S+)", r'\1 dtype="float64"', text))
+
+
+@cache
+def sample(name: str) -> tuple[gx.Graph, dict[str, Array], Array, Array]:
+    """The graph, its variables (none of them an initial value), image and label."""
+    graph = NETS[name].build()
+    random = np.random.default_rng(0)
+    variables = {}
+    for key, leaf in {**graph.parameters, **graph.states}.items():
+        fan = np.prod(leaf.shape[1:]) if leaf.ndim > 1 else 20.0
+        values = random.normal(size=leaf.shape) * np.sqrt(2 / fan)
+        variables[key] = values + (key in graph.parameters and leaf.role == "scale")
+    shape = graph.inputs["image"].shape[1:]
+    image = random.normal(size=(NETS[name].batch, *shape))
+    label = random.integers(0, CLASSES, (NETS[name].batch, *graph.inputs["label"].shape[1:]))
+    return graph, variables, image, label
+
+
+@cache
+def answers(name: str) -> tuple[Any, Any, Any]:
+    """JAX's logits, loss and gradients, in float64."""
+    graph, variables, image, label = sample(name)
+    case = NETS[name]
+
+    def loss(p: Any) -> Any:
+        logits = case.net(p, image)
+        rows = jnp.moveaxis(jax.nn.log_softmax(logits, 1), 1, -1)
+        return -jnp.mean(jnp.take_along_axis(rows, label[..., None], -1)), logits
+
+    p = {key: jnp.asarray(variables[key]) for key in graph.parameters}
+    wanted: Any = jax.value_and_grad(loss, has_aux=True) if case.gradients else loss
+    options: Any = {"xla_backend_optimization_level": 0}
+    result = jax.jit(wanted).lower(p).compile(options)(p)
+    ((value, logits), gradients) = result if case.gradients else (result, {})
+    return np.asarray(logits), np.asarray(value), gradients
+
+
+@pytest.mark.parametrize("name", NARROW)
+def test_value_in_float32(name: str) -> None:
+    graph, variables, image, label = sample(name)
+    logits, loss, _ = answers(name)
+    given = {key: array.astype("float32") for key, array in variables.items()}
+    out = gx.interpret(graph, given, image=image.astype("float32"), label=label)
+    assert error(out["logits"], logits) <= 1e-5
+    assert error(out["loss"], loss) <= 1e-5
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_value_and_gradients_in_float64(name: str) -> None:
+    graph, variables, image, label = sample(name)
+    logits, loss, gradients = answers(name)
+    wide = widened(graph)
+    wide = wide.apply(passes.backward()) if gradients else wide
+    out = gx.interpret(wide, variables, image=image, label=label)
+    assert error(out["logits"], logits) <= 1e-10
+    assert error(out["loss"], loss) <= 1e-10
+    assert {f"grad/{key}" for key in gradients} == out.keys() - {"logits", "loss"}
+    sizes = {key: float(np.max(np.abs(gradient))) for key, gradient in gradients.items()}
+    for key, gradient in gradients.items():
+        # Some are 0 but for rounding (the keys' bias of an attention): then by the largest of all.
+        scale = max(sizes[key], 1e-3 * max(sizes.values()))
+        assert np.max(np.abs(out[f"grad/{key}"] - gradient)) <= 1e-9 * scale, key
