@@ -71,7 +71,8 @@ def adamw(
     >>> w, b = gx.parameter("w", ()), gx.parameter("b", (), role="bias")
     >>> graph = gx.Graph({"loss": w + b}).apply(passes.backward())
     >>> step = graph.apply(passes.adamw(lr=0.25, weight_decay=0.5))
-    >>> start = gx.compile(step).init() | {"w": np.full((), 2, np.float32), "b": np.full((), 2, np.float32)}
+    >>> two = np.full((), 2, np.float32)
+    >>> start = gx.compile(step).init() | {"w": two, "b": two}
     >>> new = gx.interpret(step, start, updates=True)[1]
     >>> float(new["w"]), float(new["b"])
     (1.5, 1.75)
