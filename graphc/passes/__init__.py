@@ -13,6 +13,7 @@ from graphc.passes.inference import inference
 from graphc.passes.insert_dropout import insert_dropout
 from graphc.passes.rmsprop import rmsprop
 from graphc.passes.sgd import sgd
+from graphc.passes.simplify import simplify
 from graphc.passes.unshare import share, unshare
 from graphc.passes.weight_decay import weight_decay
 
@@ -29,6 +30,7 @@ __all__ = [
     "schedules",
     "sgd",
     "share",
+    "simplify",
     "unshare",
     "weight_decay",
 ]
