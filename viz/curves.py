@@ -203,7 +203,7 @@ class _Sheet:
 
     def axes(self) -> None:
         chart = self.chart
-        digits = max(len(f"{abs(t) % 1:.10g}") - 2 for t in self.y_ticks)
+        digits = max(-math.floor(math.log10(self.y_ticks[1] - self.y_ticks[0]) + 1e-9), 0)
         for tick in self.y_ticks:
             _, y = self.place(chart.first, tick)
             self.add("path", {
@@ -269,7 +269,7 @@ def _pen(colour: str, dash: str) -> dict[str, str]:
 
 
 def _number(value: float, digits: int) -> str:
-    return f"{value:.{digits}f}" if 1e-4 <= abs(value) < 1e6 or value == 0 else f"{value:g}"
+    return f"{value:.{digits}f}" if digits <= 6 and abs(value) < 1e7 else f"{value:.4g}"
 
 
 _STYLE = f"""@media (prefers-color-scheme: dark) {{

@@ -169,7 +169,7 @@ def filters(
     normalize: Normalization = "symmetric",
     columns: int | None = None,
     scale: int | None = None,
-    gap: int = 1,
+    gap: int | None = None,
 ) -> Plate:
     """A plate of convolution filters.
 
@@ -178,7 +178,8 @@ def filters(
     drawn in colour, one cell a filter; any other number in grey, one cell a channel, the channels
     of a filter in one row. normalize: ``"symmetric"`` (zero is mid grey, the largest absolute value
     of the plate black or white), ``"global"`` (minimum to maximum of the plate) or ``"per-filter"``
-    (minimum to maximum of each filter). columns: cells in a row. scale: pixels a weight.
+    (minimum to maximum of each filter). columns: cells in a row. scale: pixels a weight. gap: pixels
+    between cells.
 
     Raises GraphError: not four axes, no such parameter, an unknown normalization.
 
@@ -207,7 +208,10 @@ def filters(
     one_cell = channels in (1, 3)
     columns = columns or (math.ceil(math.sqrt(shown)) if one_cell else shown_channels)
     if scale is None:
-        scale = min(max(_WIDEST // (columns * (values.shape[3] + gap)), 1), 16)
+        cell = values.shape[3] + 0.25  # the gap is a quarter of a weight
+        scale = min(max(int(_WIDEST / (columns * cell)), 1), 16)
+    if gap is None:
+        gap = max(scale // 4, 1)
     said = f"{called + ': ' if called else ''}{_count(count, 'filter')} "
     said += f"{array.shape[2]} x {array.shape[3]} of {_count(channels, 'channel')}"
     if (shown, shown_channels) != (count, channels):

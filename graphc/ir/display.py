@@ -5,17 +5,20 @@ from __future__ import annotations
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
+from graphc.ir.errors import BackendError
+
 if TYPE_CHECKING:
     from graphc.ir.graph import Graph
 
+MOST_NODES = 400  # drawn in a notebook; a larger graph folds
+
 
 def mimebundle(graph: Graph) -> dict[str, Any]:
-    """SVG where a drawing package is installed and importable, the printed IR always."""
+    """SVG where a drawing package is installed and works, the printed IR always."""
     bundle: dict[str, Any] = {"text/plain": str(graph)}
     for point in entry_points(group="graphc.display", name="draw"):
         try:
-            draw = point.load()
-        except ImportError:  # an install without the drawing libraries still shows text
+            bundle["image/svg+xml"] = point.load()(graph, limit=MOST_NODES).svg
+        except (ImportError, BackendError):  # no drawing libraries, no layout: text alone
             continue
-        bundle["image/svg+xml"] = draw(graph).svg
     return bundle

@@ -99,7 +99,10 @@ def user_line() -> str:
         return "graphc"  # the command line itself
     if "ipykernel" in file or file.startswith("<ipython"):
         return f"cell:{frame.f_lineno}"
-    return f"{file.replace(chr(92), '/').rsplit('/', 1)[-1]}:{frame.f_lineno}"
+    name = file.replace(chr(92), "/").rsplit("/", 1)[-1]
+    if not name.isprintable():  # a line break in a file's name would end the printed IR's comment
+        name = "".join(c if c.isprintable() else "?" for c in name)
+    return f"{name}:{frame.f_lineno}"
 
 
 def _is_ours(frame: FrameType) -> bool:
