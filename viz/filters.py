@@ -178,8 +178,8 @@ def filters(
     drawn in colour, one cell a filter; any other number in grey, one cell a channel, the channels
     of a filter in one row. normalize: ``"symmetric"`` (zero is mid grey, the largest absolute value
     of the plate black or white), ``"global"`` (minimum to maximum of the plate) or ``"per-filter"``
-    (minimum to maximum of each filter). columns: cells in a row. scale: pixels a weight. gap: pixels
-    between cells.
+    (minimum to maximum of each filter). columns: cells in a row. scale: pixels a weight. gap:
+    pixels between cells.
 
     Raises GraphError: not four axes, no such parameter, an unknown normalization.
 
