@@ -185,7 +185,7 @@ def results(phase: Phase) -> list[tuple[Expr, Number | None]]:
 
 def loads(expr: Expr) -> list[Load]:
     """The loads of an expression, not those behind an accumulator."""
-    found: dict[Load, None] = {}
+    found: list[Load] = []
     stack, seen = [expr], set[int]()
     while stack:
         e = stack.pop()
@@ -193,10 +193,11 @@ def loads(expr: Expr) -> list[Load]:
             continue
         seen.add(id(e))
         if isinstance(e, Load):
-            found[e] = None
+            if e not in found:  # they are few: comparing costs less than hashing
+                found.append(e)
         elif isinstance(e, Apply):
             stack.extend(reversed(e.args))
-    return list(found)
+    return found
 
 
 def phase_loads(phase: Phase) -> list[Load]:

@@ -88,8 +88,7 @@ class KernelSchedule:
         self.kernel = kernel = drop_ones(kernel)
         self.node = kernel.node
         self.accs: dict[Acc, View] = {}
-        # Values that stay good from phase to phase: those of sweeps without loops.
-        self.memo: dict[tuple[Expr, tuple[Axis, ...]], Operand] = {}
+        self.memo: dict[tuple[Axis, ...], dict[Expr, Operand]] = {}
 
     def run(self) -> None:
         """Add the lines of the kernel."""
@@ -135,8 +134,9 @@ class KernelSchedule:
     def _materialize(self, phase: Phase) -> Phase:
         """Copy masked operands into plain ones until at most one mask is left, and only where the
         whole expression is one known number outside of it."""
+        swap: dict[Load, Load] = {}
         for expr, neutral in results(phase):
-            masked = list(dict.fromkeys(load for load in loads(expr) if self._masked(load)))
+            masked = [load for load in loads(expr) if load not in swap and self._masked(load)]
             if not masked:
                 continue
             first = masked[0]
@@ -146,7 +146,6 @@ class KernelSchedule:
             )
             if one_mask and outside is not None and neutral in (None, outside):
                 continue
-            swap: dict[Load, Load] = {}
             for load in masked:
                 used = {axis for index in load.index for axis, _ in index.terms}
                 axes = tuple(a for a in (*self.kernel.parallel, *phase.over) if a in used)
@@ -158,6 +157,7 @@ class KernelSchedule:
                 copy = Kernel(self.node, axes, (Phase(stores=(Store(ref, where, load),)),))
                 KernelSchedule(self.owner, copy).run()
                 swap[load] = Load(ref, where)
+        if swap:
             phase = swap_loads(phase, swap)
         return phase
 
@@ -262,9 +262,11 @@ class KernelSchedule:
             store.ref
         ):
             return  # it was accumulated right there
-        masked = [load for load in loads(store.expr) if self._masked(load)]
-        used = {axis for load in loads(store.expr) for i in load.index for axis, _ in i.terms}
-        loops = tuple(axis for axis in loops if axis in used)
+        found = loads(store.expr)
+        masked = [load for load in found if self._masked(load)]
+        if loops:
+            used = {axis for load in found for i in load.index for axis, _ in i.terms}
+            loops = tuple(axis for axis in loops if axis in used)
         sweep = self._sweep(phase, store.expr, loops)
         if masked:
             outside = fold(store.expr, set(masked))
@@ -400,35 +402,33 @@ class KernelSchedule:
 
         Iterative over the expression: fused chains may be deep.
         """
-        keyed = not sweep.loops and not sweep.fits
-        done: dict[Expr, Operand] = {}
+        # Values of a sweep without loops stay good for the phases that follow.
+        lasting = not sweep.loops and not sweep.fits
+        done = self.memo.setdefault(sweep.domain, {}) if lasting else {}
 
         def known(e: Expr) -> Operand | None:
-            if e in done:
-                return done[e]
-            return self.memo.get((e, sweep.domain)) if keyed else None
+            if not isinstance(e, Apply):  # where it lies is all that there is to know
+                return self._atom(sweep, e)
+            return done.get(e)
 
-        stack: list[Expr] = [expr]
+        stack: list[Apply] = [expr] if isinstance(expr, Apply) else []
         while stack:
             current = stack[-1]
-            if known(current) is not None:
-                stack.pop()
+            args = [known(arg) for arg in current.args]
+            waiting = [
+                arg
+                for arg, found in zip(current.args, args, strict=True)
+                if found is None and isinstance(arg, Apply)
+            ]
+            if waiting:
+                stack.extend(reversed(waiting))
                 continue
-            if isinstance(current, Apply):
-                waiting = [arg for arg in current.args if known(arg) is None]
-                if waiting:
-                    stack.extend(reversed(waiting))
-                    continue
-                args = tuple(found for arg in current.args if (found := known(arg)) is not None)
-                into = target if current is expr else None
-                result = self._apply(sweep, current, args, into)
-            else:
-                result = self._atom(sweep, current)
-            done[current] = result
-            if keyed:
-                self.memo[current, sweep.domain] = result
             stack.pop()
-        result = done.get(expr) or known(expr)
+            if current not in done:
+                ready = tuple(found for found in args if found is not None)
+                into = target if current is expr else None
+                done[current] = self._apply(sweep, current, ready, into)
+        result = known(expr)
         assert result is not None
         if target is not None and result != target:
             sweep.calls.append(self._copy(result, target, expr))

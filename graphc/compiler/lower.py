@@ -3,7 +3,7 @@ and the steps that end in a variable move to the end."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from graphc.ir.graph import Graph
@@ -48,7 +48,8 @@ def group(graph: Graph, steps: Sequence[Step]) -> list[Step]:
     views: dict[Ref, tuple[Store, Expr]] = {}
     result: list[Step] = []
     for step in steps:
-        step = _map_loads(step, lambda load: _inline(load, views))
+        if any(load.ref in views for load in loads(step)):
+            step = _map_loads(step, lambda load: _inline(load, views))
         store = _renames(step)
         if store is not None:
             views[store.ref] = (store, store.expr)
@@ -56,7 +57,8 @@ def group(graph: Graph, steps: Sequence[Step]) -> list[Step]:
     # Backwards, so that a view of a view goes with its only reader.
     live: list[Step] = []
     for step in reversed(result):
-        if not writes(step) or any(ref in needed for ref in writes(step)):
+        written = writes(step)
+        if not written or any(ref in needed for ref in written):
             live.append(step)
             needed.update(reads(step))
     return live[::-1]
@@ -199,20 +201,28 @@ def reads(step: Step) -> tuple[Ref, ...]:
         case Alias():
             return (step.source,)
         case _:
-            return tuple(dict.fromkeys(load.ref for load in loads(step)))
+            return _distinct(load.ref for load in loads(step))
 
 
 def writes(step: Step) -> tuple[Ref, ...]:
     """The buffers a step writes."""
     match step:
         case Kernel():
-            return tuple(dict.fromkeys(s.ref for p in step.phases for s in p.stores))
+            return _distinct(s.ref for p in step.phases for s in p.stores)
         case Gemm():
             return (step.out,)
         case Routine():
             return () if step.out is None else (step.out,)
         case Alias():
             return (step.out,)
+
+
+def _distinct(refs: Iterable[Ref]) -> tuple[Ref, ...]:
+    found: list[Ref] = []
+    for ref in refs:
+        if ref not in found:  # they are few: comparing costs less than hashing
+            found.append(ref)
+    return tuple(found)
 
 
 # -- order: what ends in a variable comes last ----------------------------------------------------
@@ -233,8 +243,10 @@ def order(graph: Graph, steps: Sequence[Step]) -> Ordered:
     leaves = {value(leaf) for leaf in (*graph.inputs.values(), *graph.parameters.values())}
     early_checks = [s for s in first if all(ref in leaves for ref in s.inputs)]
     rest = [s for s in steps if s not in early_checks]
-
     roots = {value(node) for node in graph.leaf_updates.values()}
+    if not roots:
+        return Ordered((*early_checks, *rest), {})
+
     late: set[Ref] = set()
     early_steps: list[Step] = []
     late_steps: list[Step] = []

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from graphc.compiler.binding import Array, Sizes, bind_inputs, bind_variables, gather
+from graphc.compiler.binding import Array, Sizes, bind_inputs, bind_variables, failed, gather
 from graphc.compiler.lower import group, legalize, order
 from graphc.compiler.memory import plan_memory
 from graphc.compiler.plan import Plan
@@ -64,10 +66,11 @@ class Program:
         self._poison = poison
         self._verify = verify
         self._lock = threading.RLock()
-        ordered = order(graph, group(graph, legalize(graph)))
-        self._schedule = backend.schedule(graph, ordered)
         names = sorted({name for g in graph.inputs.values() for name in _names(g)})
-        self._replan({**_smallest(graph, names), **_checked(sizes or {}, names)})
+        with _no_collections():
+            ordered = order(graph, group(graph, legalize(graph)))
+            self._schedule = backend.schedule(graph, ordered)
+            self._replan({**_smallest(graph, names), **_checked(sizes or {}, names)})
 
     # -- planning -----------------------------------------------------------------------------
 
@@ -104,9 +107,10 @@ class Program:
     def _text(self) -> Any:
         with self._lock:
             if self._printed is None:
-                self._printed = self.backend.print(
-                    self._plan, poison=self._poison, reuse_outputs=self._reuse_outputs
-                )
+                with _no_collections():
+                    self._printed = self.backend.print(
+                        self._plan, poison=self._poison, reuse_outputs=self._reuse_outputs
+                    )
             return self._printed
 
     def _fits(self, sizes: Sizes) -> bool:
@@ -222,7 +226,7 @@ class Program:
                     if name in updated:
                         _torn[id(array)] = array
             if isinstance(error, ValueError) and node is not None:
-                raise GraphError(f"{describe(node)}: {error}", nodes=[node]) from None
+                raise failed(node, error) from None
             raise
 
     def _blame(self, error: BaseException) -> tuple[Node | None, bool]:
@@ -256,6 +260,19 @@ class Program:
 
     def __repr__(self) -> str:
         return f"<graphc.Program of {self.graph!r} for {self.backend.name}>"
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """A schedule is many small objects that all stay: looking for garbage among them finds none,
+    and takes as long as the work."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _smallest(graph: Graph, names: list[str]) -> Sizes:

@@ -230,7 +230,7 @@ def test_a_failed_label_check_leaves_the_variables_alone() -> None:
     variables = program.init()
     before, given = snapshot(variables), feed(graph, 4)
     bad: Feed = {**given, "label": np.array([0, 1, 10, 2])}
-    with pytest.raises(gx.GraphError, match=r"cross_entropy.*outside \[0, 10\).*from 0 to 10"):
+    with pytest.raises(gx.GraphError, match=r"(?s)cross_entropy.*outside \[0, 10\).*from 0 to 10"):
         program(variables, bad)
     equal(variables, before)
     program(variables, given)  # and it goes on
@@ -293,7 +293,9 @@ def test_a_failure_before_the_updates_does_not_tear(monkeypatch: pytest.MonkeyPa
         raise ValueError("no product today")
 
     monkeypatch.setattr(np, "matmul", failing)
-    with pytest.raises(gx.GraphError, match="conv2d: .*lenet.py:26.*no product today") as caught:
+    with pytest.raises(
+        gx.GraphError, match=r"(?s)conv2d.*no product today.*lenet\.py:26"
+    ) as caught:
         program(variables, given)
     assert caught.value.nodes[0].op.name == "conv2d"
     monkeypatch.setattr(np, "matmul", real)
