@@ -1,7 +1,7 @@
 """The zoo's small networks once more, in JAX alone: what the graphs are compared with.
 
-Each takes the parameters by name and an image, and gives the logits. Batch norm here is training's:
-by the statistics of the batch.
+Each takes the parameters by name and an image, and gives the logits. Batch norm goes by the
+statistics of the batch, or by the running ones where they are given.
 """
 
 from __future__ import annotations
@@ -18,22 +18,32 @@ Net = Callable[[Params, Any], Any]
 SAME = "SAME"
 
 
-def conv(p: Params, layer: str, x: Any, stride: int = 1, padding: str | int = SAME) -> Any:
-    pads = padding if isinstance(padding, str) else [(padding, padding)] * 2
+def conv(
+    p: Params, layer: str, x: Any, stride: int = 1, padding: str | int | tuple[int, int] = SAME
+) -> Any:
+    pads = padding if isinstance(padding, str) else [(side, side) for side in both(padding)]
     y = lax.conv_general_dilated(x, p[f"{layer}.weight"], (stride, stride), pads)
     bias = p.get(f"{layer}.bias")
     return y if bias is None else y + bias[:, None, None]
+
+
+def both(value: int | tuple[int, int]) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def linear(p: Params, layer: str, x: Any) -> Any:
     return x @ p[f"{layer}.weight"].T + p[f"{layer}.bias"]
 
 
-def batch_norm(p: Params, layer: str, x: Any) -> Any:
-    mean = jnp.mean(x, (0, 2, 3), keepdims=True)
-    variance = jnp.mean((x - mean) ** 2, (0, 2, 3), keepdims=True)
+def batch_norm(p: Params, layer: str, x: Any, eps: float = 1e-5) -> Any:
+    if f"{layer}.running_mean" in p:
+        mean = p[f"{layer}.running_mean"][:, None, None]
+        variance = p[f"{layer}.running_var"][:, None, None]
+    else:
+        mean = jnp.mean(x, (0, 2, 3), keepdims=True)
+        variance = jnp.mean((x - mean) ** 2, (0, 2, 3), keepdims=True)
     scale = p.get(f"{layer}.weight", jnp.ones(x.shape[1], x.dtype))
-    y = (x - mean) / jnp.sqrt(variance + 1e-5)
+    y = (x - mean) / jnp.sqrt(variance + eps)
     return y * scale[:, None, None] + p[f"{layer}.bias"][:, None, None]
 
 
@@ -177,3 +187,69 @@ def transformer(p: Params, x: Any) -> Any:
     y = jax.nn.relu(linear(p, "block.linear1", layer_norm(p, "block.norm2", x)))
     x = x + linear(p, "block.linear2", y)
     return linear(p, "head", layer_norm(p, "norm", x).mean(1))
+
+
+class InceptionV3:
+    """Blocks by the figures of Szegedy et al. 2016, sizes by torchvision's."""
+
+    def __init__(self, p: Params) -> None:
+        self.p = p
+
+    def unit(self, layer: str, x: Any, stride: int = 1, padding: int | tuple[int, int] = 0) -> Any:
+        y = conv(self.p, f"{layer}.conv", x, stride, padding)
+        return jax.nn.relu(batch_norm(self.p, f"{layer}.bn", y, 0.001))
+
+    def branch(self, layer: str, x: Any, *steps: tuple[int, Any]) -> Any:
+        """Units ``layer`` + 1, 2, … with these (stride, padding)."""
+        for i, (stride, padding) in enumerate(steps, 1):
+            x = self.unit(f"{layer}_{i}", x, stride, padding)
+        return x
+
+    def pooled(self, layer: str, x: Any) -> Any:
+        ones = [(0, 0), (0, 0), (1, 1), (1, 1)]
+        sums = lax.reduce_window(x, 0.0, lax.add, (1, 1, 3, 3), (1, 1, 1, 1), ones)
+        return self.unit(f"{layer}.branch_pool", sums / 9)
+
+    def block(self, name: str, kind: str, x: Any) -> Any:
+        one, same, half = (1, 0), (1, 1), (2, 0)
+        across, down = (1, (0, 3)), (1, (3, 0))
+        parts: list[Any] = []
+        if kind in "ACE":
+            parts.append(self.unit(f"{name}.branch1x1", x))
+        if kind == "A":
+            parts.append(self.branch(f"{name}.branch5x5", x, one, (1, 2)))
+            parts.append(self.branch(f"{name}.branch3x3dbl", x, one, same, same))
+        if kind == "B":
+            parts.append(self.unit(f"{name}.branch3x3", x, 2))
+            parts.append(self.branch(f"{name}.branch3x3dbl", x, one, same, half))
+        if kind == "C":
+            parts.append(self.branch(f"{name}.branch7x7", x, one, across, down))
+            dbl = self.branch(f"{name}.branch7x7dbl", x, one, down, across, down, across)
+            parts.append(dbl)
+        if kind == "D":
+            parts.append(self.branch(f"{name}.branch3x3", x, one, half))
+            parts.append(self.branch(f"{name}.branch7x7x3", x, one, across, down, half))
+        if kind == "E":
+            for layer, last, steps in (("3x3", 2, [one]), ("3x3dbl", 3, [one, same])):
+                y = self.branch(f"{name}.branch{layer}", x, *steps)
+                parts.append(self.unit(f"{name}.branch{layer}_{last}a", y, 1, (0, 1)))
+                parts.append(self.unit(f"{name}.branch{layer}_{last}b", y, 1, (1, 0)))
+        parts.append(max_pool(x, 3, 2, 0) if kind in "BD" else self.pooled(name, x))
+        return jnp.concatenate(parts, 1)
+
+    def logits(self, x: Any) -> Any:
+        x = self.unit("Conv2d_1a_3x3", x, 2)
+        x = self.unit("Conv2d_2b_3x3", self.unit("Conv2d_2a_3x3", x), 1, 1)
+        x = self.unit("Conv2d_3b_1x1", max_pool(x, 3, 2, 0))
+        x = max_pool(self.unit("Conv2d_4a_3x3", x), 3, 2, 0)
+        for name, kind in zip(
+            ("5b", "5c", "5d", "6a", "6b", "6c", "6d", "6e", "7a", "7b", "7c"), "AAABCCCCDEE",
+            strict=True,
+        ):  # fmt: skip
+            x = self.block(f"Mixed_{name}", kind, x)
+        return linear(self.p, "fc", x.mean((2, 3)))
+
+    def auxiliary(self, x: Any) -> Any:
+        sums = lax.reduce_window(x, 0.0, lax.add, (1, 1, 5, 5), (1, 1, 3, 3), "VALID")
+        x = self.unit("conv1", self.unit("conv0", sums / 25))
+        return linear(self.p, "fc", x.mean((2, 3)))

@@ -15,6 +15,7 @@ import pytest
 
 import graphc as gx
 from graphc import models, nn, passes
+from graphc.models.inception_v3 import InceptionAux, InceptionV3
 from graphc.models.preactivation import ResNetV2
 from graphc.models.registry import mean_cross_entropy
 from graphc.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -84,16 +85,25 @@ def widened(graph: gx.Graph) -> gx.Graph:
     return gx.parse(re.sub(r"(= size\(\) of=\S+)", r'\1 dtype="float64"', text))
 
 
+def random_variables(graph: gx.Graph, random: np.random.Generator) -> dict[str, Any]:
+    """None of them an initial value; activations stay about as large as they are."""
+    found: dict[str, Any] = {}
+    for key, leaf in {**graph.parameters, **graph.states}.items():
+        fan = np.prod(leaf.shape[1:]) if leaf.ndim > 1 else 20.0
+        found[key] = random.normal(size=leaf.shape) * np.sqrt(2 / fan)
+        if key.endswith("running_var"):
+            found[key] = random.uniform(0.5, 1.5, leaf.shape)
+        elif key in graph.parameters and leaf.role == "scale":
+            found[key] += 1
+    return found
+
+
 @cache
 def sample(name: str) -> tuple[gx.Graph, dict[str, Array], Array, Array]:
     """The graph, its variables (none of them an initial value), image and label."""
     graph = NETS[name].build()
     random = np.random.default_rng(0)
-    variables = {}
-    for key, leaf in {**graph.parameters, **graph.states}.items():
-        fan = np.prod(leaf.shape[1:]) if leaf.ndim > 1 else 20.0
-        values = random.normal(size=leaf.shape) * np.sqrt(2 / fan)
-        variables[key] = values + (key in graph.parameters and leaf.role == "scale")
+    variables = random_variables(graph, random)
     shape = graph.inputs["image"].shape[1:]
     image = random.normal(size=(NETS[name].batch, *shape))
     label = random.integers(0, CLASSES, (NETS[name].batch, *graph.inputs["label"].shape[1:]))
@@ -144,3 +154,29 @@ def test_value_and_gradients_in_float64(name: str) -> None:
         # Some are 0 but for rounding (the keys' bias of an attention): then by the largest of all.
         scale = max(sizes[key], 1e-3 * max(sizes.values()))
         assert np.max(np.abs(out[f"grad/{key}"] - gradient)) <= 1e-9 * scale, key
+
+
+def predicted(net: nn.Module, shape: tuple[int, ...]) -> tuple[Array, dict[str, Any], Array]:
+    """What the inference graph of ``net`` gives in float64, with the variables and the input."""
+    graph = widened(gx.Graph({"y": net(gx.input("x", ("N", *shape)))}))
+    graph = graph.apply(passes.inference())
+    random = np.random.default_rng(0)
+    variables = random_variables(graph, random)
+    x = random.normal(size=(1, *shape))
+    return gx.interpret(graph, variables, x=x)["y"], variables, x
+
+
+def test_the_auxiliary_head_of_inception_v3() -> None:
+    found, variables, x = predicted(InceptionAux(6, 5), (6, 17, 17))
+    assert error(found, np.asarray(jax_nets.InceptionV3(variables).auxiliary(x))) <= 1e-10
+
+
+@pytest.mark.slow
+def test_inception_v3() -> None:
+    """At 75×75, its smallest size, by running statistics."""
+    net = InceptionV3(3, 5, auxiliary=False)
+    found, variables, x = predicted(net, (3, 75, 75))
+    options: Any = {"xla_backend_optimization_level": 0}
+    oracle = jax.jit(lambda p: jax_nets.InceptionV3(p).logits(x))
+    expected = oracle.lower(variables).compile(options)(variables)
+    assert error(found, np.asarray(expected)) <= 1e-10
