@@ -32,7 +32,7 @@ def compile_ptx(source: str, arch: str = "compute_80") -> str:
     >>> compile_ptx('extern "C" __global__ void k(float* b) { b[0] = 1.0f; }', "sm_90")
     Traceback (most recent call last):
         ...
-    graphc.ir.errors.BackendError: 'sm_90' is not a virtual architecture: use one as 'compute_80'
+    graphc.ir.errors.BackendError: 'sm_90' is not a virtual architecture: use one as 'compute_80'...
     """
     if not re.fullmatch(r"compute_[0-9]{2,3}[a-z]?", arch):
         raise BackendError(f"{arch!r} is not a virtual architecture: use one as 'compute_80'")

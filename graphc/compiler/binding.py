@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from graphc.ir.check import Check
 from graphc.ir.dims import Dim
-from graphc.ir.errors import DTypeError, GraphError, ShapeError
+from graphc.ir.errors import CALLED, DTypeError, GraphError, ShapeError
 from graphc.ir.graph import Graph
 from graphc.ir.naming import suggest
 from graphc.ir.node import Node, describe
@@ -21,6 +22,11 @@ Sizes = dict[str, int]
 
 def gather(inputs: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[str, Any]:
     """Inputs given as a dict (for names that are no Python words) and as keywords, in one."""
+    if inputs is not None and not isinstance(inputs, Mapping):
+        raise GraphError(
+            f"inputs are a dict of name to array, not a {type(inputs).__name__}\n"
+            "  to fix: name every input, program(variables, x=array)"
+        )
     both = dict(inputs or {})
     for name, value in named.items():
         if name in both:
@@ -135,10 +141,11 @@ def _sizes(graph: Graph, arrays: Mapping[str, Array]) -> Sizes:
     for guard in graph.guards:
         if not guard.holds(sizes):
             nodes = [node for node in graph.nodes if guard in node.guards]
-            told = ", ".join(f"{dim}={size}" for dim, size in sizes.items())
+            told = ", ".join(f"{dim}={size} by {source[dim]}" for dim, size in sizes.items())
+            operands = "".join(f"\n  of      {describe(node)}" for node in nodes[0].inputs)
             raise ShapeError(
-                f"{guard} does not hold with {told}; it is needed by {describe(nodes[0])}",
-                nodes=nodes,
+                f"{guard} does not hold with {told}\n  needed by {describe(nodes[0])}{operands}",
+                nodes=[*nodes, *nodes[0].inputs],
             )
     return sizes
 
@@ -166,7 +173,11 @@ def bind_variables(
             )
         array = variables[name]
         if not isinstance(array, np.ndarray):
-            raise GraphError(f"the variable {name!r} is a {type(array).__name__}, not an array")
+            raise GraphError(
+                f"the variable {name!r} is a {type(array).__name__}, not an array: "
+                f"{describe(leaf)}\n  to fix: np.asarray(value, {leaf.dtype.name!r})",
+                nodes=[leaf],
+            )
         expected = leaf.type.concrete({})
         if array.shape != expected or array.dtype != leaf.dtype:
             raise (ShapeError if array.shape != expected else DTypeError)(
@@ -180,17 +191,29 @@ def bind_variables(
     return found
 
 
+def failed(node: Node, error: Exception) -> GraphError:
+    """The error of an op that found a value it cannot take (a label outside its classes)."""
+    said = str(error).partition(f"\n  {CALLED}")[0].removeprefix(f"{node.op.name}: ")
+    message = Check(node.op, node.inputs).message(said)
+    where = message.replace(f"{node.op.name}: ", f"{describe(node)}: ", 1)
+    return GraphError(where, nodes=[node, *node.inputs])
+
+
 def _check_writable(graph: Graph, arrays: Mapping[str, Array]) -> None:
     updated = set(graph.updates)
+    leaves = {**graph.parameters, **graph.states}
     for name, array in arrays.items():
         if not array.flags.c_contiguous:
             raise GraphError(
-                f"the variable {name!r} is not contiguous: pass np.ascontiguousarray(…)"
+                f"the variable {name!r} is not contiguous: {describe(leaves[name])}\n"
+                f"  to fix: np.ascontiguousarray(variables[{name!r}])",
+                nodes=[leaves[name]],
             )
         if name in updated and not array.flags.writeable:
             raise GraphError(
                 f"the variable {name!r} is read-only, but the graph updates it in place: "
-                f"pass variables[{name!r}].copy()"
+                f"{describe(leaves[name])}\n  to fix: variables[{name!r}].copy()",
+                nodes=[leaves[name]],
             )
     # Sorted by address, only neighbours can overlap.
     spans = sorted(
@@ -202,5 +225,7 @@ def _check_writable(graph: Graph, arrays: Mapping[str, Array]) -> None:
         if start + size > other and (first in updated or second in updated):
             raise GraphError(
                 f"the variables {first!r} and {second!r} share memory, but an update overwrites "
-                "them in place: copy one of them (tied weights are one parameter in the graph)"
+                f"them in place\n  {describe(leaves[first])}\n  {describe(leaves[second])}\n"
+                "  to fix: copy one of them (tied weights are one parameter in the graph)",
+                nodes=[leaves[first], leaves[second]],
             )

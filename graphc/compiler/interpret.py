@@ -8,7 +8,7 @@ from typing import Any, Literal, overload
 
 import numpy as np
 
-from graphc.compiler.binding import Array, bind_inputs, bind_variables, gather
+from graphc.compiler.binding import Array, bind_inputs, bind_variables, failed, gather
 from graphc.ir.errors import GraphError
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import Input, Parameter, State, Stream, stream_number
@@ -85,7 +85,10 @@ def values_of(
                 case Stream():
                     values[node] = np.array(stream_number(graph.name(node)), np.uint64)
                 case op:
-                    value = np.asarray(op.evaluate(sizes, *(values[i] for i in node.inputs)))
+                    try:
+                        value = np.asarray(op.evaluate(sizes, *(values[i] for i in node.inputs)))
+                    except GraphError as error:
+                        raise failed(node, error) from None
                     expected = node.type.concrete(sizes)
                     if value.shape != expected or value.dtype != node.dtype:
                         raise GraphError(

@@ -368,6 +368,8 @@ def parse_size(text: str) -> Size:
         return tokens.pop() if tokens else "end"
 
     def atom(depth: int) -> Size:
+        if not tokens:
+            raise fail("end")
         token = take()
         if depth > _DEEPEST:
             raise fail("nesting")

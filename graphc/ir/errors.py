@@ -2,6 +2,7 @@
 
 An error is part of the product: its message names what the user wrote, what was expected and what
 to do. ``.nodes`` and ``.lines`` let a tool (or a test) point at the same places without parsing.
+Every message says the user's line that called, whoever raises it: a traceback's last line is ours.
 """
 
 from __future__ import annotations
@@ -9,8 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from graphc.ir.facts import user_line
+
 if TYPE_CHECKING:
     from graphc.ir.node import Node
+
+CALLED = "called at"
 
 
 class _Located(Exception):
@@ -22,11 +27,20 @@ class _Located(Exception):
     def __init__(
         self, message: str, *, nodes: Iterable[Node] = (), lines: Iterable[str] | None = None
     ) -> None:
-        super().__init__(message)
+        called = user_line()
+        super().__init__(_with_line(message, called))
         self.nodes = tuple(nodes)
         if lines is None:
-            lines = (line for node in self.nodes for line in node.lines)
+            lines = (*(line for node in self.nodes for line in node.lines), called)
         self.lines = tuple(dict.fromkeys(lines))
+
+
+def _with_line(message: str, line: str) -> str:
+    """``message`` with the line that called, in front of what to do."""
+    if CALLED in message:
+        return message
+    what, fix, rest = message.partition("\n  to fix: ")
+    return f"{what}\n  {CALLED} {line}{fix}{rest}"
 
 
 class GraphError(_Located, ValueError):

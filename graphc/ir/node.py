@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
 # The arithmetic of nodes is defined by the ops layer, which fills this in: the IR itself knows no
 # op.
 OPERATORS: dict[str, Any] = {}
+# What NumPy calls the operators that an array on the left side asks it for.
+UFUNCS = {
+    "add": "add", "subtract": "sub", "multiply": "mul", "true_divide": "div", "divide": "div",
+    "power": "pow", "matmul": "matmul",
+    "less": "lt", "less_equal": "le", "greater": "gt", "greater_equal": "ge",
+}  # fmt: skip
 
 
 class Node:
@@ -107,17 +114,41 @@ class Node:
             nodes=[self],
         )
 
-    def __iter__(self) -> NoReturn:
-        raise TypeError(f"{describe(self)} is symbolic and cannot be iterated over; slice it")
-
-    def __array__(self, *args: object, **kwargs: object) -> NoReturn:
-        raise TypeError(
-            f"{describe(self)} has no array before the graph runs: use graphc's functions "
-            "(gx.exp, gx.sum, …) on it, or gx.interpret to get numbers"
+    def _symbolic(self, what: str) -> TypeError:
+        return TypeError(
+            f"{describe(self)} {what} before the graph runs\n  called at {facts.user_line()}\n"
+            "  to fix: use graphc's functions (gx.exp, gx.sum, …) and slices, or gx.interpret to "
+            "get numbers"
         )
 
-    # NumPy must not take `array * node` apart into elements.
-    __array_ufunc__ = None
+    def __iter__(self) -> NoReturn:
+        raise self._symbolic("is symbolic and cannot be iterated over")
+
+    def __contains__(self, item: object) -> NoReturn:
+        raise self._symbolic("has no elements")
+
+    def __len__(self) -> NoReturn:
+        raise self._symbolic("has no len (its sizes are x.shape)")
+
+    def __float__(self) -> NoReturn:
+        raise self._symbolic("is no number")
+
+    def __index__(self) -> NoReturn:
+        raise self._symbolic("is no number")
+
+    def __array__(self, *args: object, **kwargs: object) -> NoReturn:
+        raise self._symbolic("has no array")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        """``array * node`` is a node, not an array of nodes; NumPy's functions take none."""
+        if ufunc in (np.equal, np.not_equal):
+            return ufunc is np.not_equal  # == is identity, and an array is no node
+        name = UFUNCS.get(ufunc.__name__)
+        if name is None or method != "__call__" or options:
+            raise self._symbolic(f"is nothing that np.{ufunc.__name__} takes")
+        # NumPy may have made arrays of its scalars; np.float64(2) * x means the number.
+        plain = (i[()] if isinstance(i, np.ndarray) and i.ndim == 0 else i for i in inputs)
+        return OPERATORS[name](*plain)
 
     # -- arithmetic: the ops layer fills the table --------------------------------------------
 
@@ -198,10 +229,10 @@ def make(op: Op, *inputs: Node) -> Node:
 
     for position, node in enumerate(inputs):
         if not isinstance(node, Node):  # hostile or mistaken callers exist
-            raise GraphError(
-                f"{op.name}: {op.operand(position)} is a {type(node).__name__}, not a node: wrap "
-                "arrays with gx.constant(value), declare data with gx.input(name, shape)"
-            )
+            raise not_a_node(
+                op.name, op.operand(position), node,
+                [other for other in inputs[: op.shown] if isinstance(other, Node)],
+            )  # fmt: skip
     key = (op.key(), inputs)
     with _lock:
         found = _table.get(key)
@@ -228,6 +259,18 @@ def make_leaf(op: Leaf) -> Node:
     node = bare_leaf(op)
     facts.record(node)
     return node
+
+
+def not_a_node(
+    function: str, operand: str, value: object, others: Sequence[Node] = ()
+) -> GraphError:
+    """The error of an operand that is an array, a number, None …; ``others`` are good ones."""
+    rows = "".join(f"\n  beside  {describe(other)}" for other in others)
+    return GraphError(
+        f"{function}: {operand} is a {type(value).__name__}, not a node{rows}\n"
+        "  to fix: wrap arrays with gx.constant(value), declare data with gx.input(name, shape)",
+        nodes=others,
+    )
 
 
 # -- describing -----------------------------------------------------------------------------------

@@ -37,7 +37,7 @@ def dtype_of(value: Any) -> np.dtype[Any]:
         bfloat16: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
         return bfloat16
     known = ", ".join(_SHORT)
-    if name is float or name is int or name is None:
+    if name in (float, int, "float", "int", None):
         raise DTypeError(f"dtype={value!r} does not say how many bits: use one of {known}")
     try:
         dtype = np.dtype(name)

@@ -9,7 +9,7 @@ from typing import Any
 from graphc.ir.check import Check
 from graphc.ir.errors import GraphError, ShapeError
 from graphc.ir.facts import user_line
-from graphc.ir.node import Node, describe
+from graphc.ir.node import Node, describe, not_a_node
 
 
 def one_axis(name: str, x: Node, axis: Any, ndim: int | None = None) -> int:
@@ -17,6 +17,8 @@ def one_axis(name: str, x: Node, axis: Any, ndim: int | None = None) -> int:
 
     Raises ShapeError where there is no such axis. ndim: if the axis is one of the result's.
     """
+    if not isinstance(x, Node):
+        raise not_a_node(name, "x", x)
     count = x.ndim if ndim is None else ndim
     try:
         number = operator.index(axis)
@@ -39,6 +41,8 @@ def one_axis(name: str, x: Node, axis: Any, ndim: int | None = None) -> int:
 
 def said_axis(name: str, x: Node, axis: Any, dim: Any) -> Any:
     """What the user said, by either name."""
+    if not isinstance(x, Node):
+        raise not_a_node(name, "x", x)
     if axis is not None and dim is not None:
         raise GraphError(
             f"{name}: axis={axis!r} and dim={dim!r} are one argument: give one of them\n"

@@ -179,6 +179,8 @@ class Conv2d(Convolution):
             channels * self.groups,
             f"the input has {x.shape[1]} channels, the weight takes {channels * self.groups} "
             f"(weight.shape[1] {channels} x groups {self.groups})",
+            fix="a weight has the shape (filters, channels / groups, height, width); images are "
+            "(batch, channels, height, width)",
         )
         if len(inputs) == 3:
             check.ndim(inputs[2], 1, "one number per filter")

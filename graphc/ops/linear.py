@@ -129,6 +129,7 @@ class Linear(Op):
             check.equal(
                 b.shape[0], w.shape[0],
                 f"the bias has {b.shape[0]} numbers, the weight gives {w.shape[0]} features",
+                fix=f"a bias of shape ({w.shape[0]},), one number for each row of the weight",
             )  # fmt: skip
         return TensorType((*x.shape[:-1], w.shape[0]), check.floating(*inputs))
 

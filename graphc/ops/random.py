@@ -14,6 +14,7 @@ from graphc.ir import dims
 from graphc.ir.check import Check
 from graphc.ir.dims import Dim
 from graphc.ir.errors import DTypeError, GraphError
+from graphc.ir.facts import user_line
 from graphc.ir.kernel import Const, Lowering, Ref, apply
 from graphc.ir.leaves import SEED, STEP
 from graphc.ir.leaves import stream as make_stream
@@ -235,7 +236,8 @@ def checked_retain(
         said = f"{next(iter(named))}=" if named else "a positional rate"
         raise TypeError(
             f"{call} does not take {said}: other libraries mean the probability to drop by it. "
-            f"Write {call.replace('…', 'retain=0.8')}, with the probability to KEEP"
+            f"Write {call.replace('…', 'retain=0.8')}, with the probability to KEEP\n"
+            f"  called at {user_line()}"
         )
     if isinstance(retain, bool) or not isinstance(retain, Real):
         raise TypeError(

@@ -18,7 +18,7 @@ from graphc.ir.check import Check
 from graphc.ir.dims import Dim, Size
 from graphc.ir.errors import GraphError
 from graphc.ir.kernel import Lowering
-from graphc.ir.node import Node, make
+from graphc.ir.node import Node, make, not_a_node
 from graphc.ir.op import Array, Cost, Op
 from graphc.ir.types import Shape, TensorType, is_float, shape_of
 from graphc.ir.window import POINTWISE, AxisWindow, Everything, Moved, Receptive, Windowed
@@ -43,7 +43,7 @@ def check_shape(check: Check, shape: Shape) -> Shape:
     try:
         return shape_of(shape)
     except GraphError as error:
-        check.fail(str(error))
+        check.fail(str(error).partition("\n")[0])  # the line that called comes once
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,7 +141,10 @@ class Concat(Movement):
                 if axis == self.axis:
                     shape[axis] = shape[axis] + size
                 else:
-                    shape[axis] = check.equal(shape[axis], size, f"{what}, axis {axis}")
+                    shape[axis] = check.equal(
+                        shape[axis], size, f"{what}, axis {axis}",
+                        fix=f"only axis {self.axis} may differ: pad or slice, or name another axis",
+                    )  # fmt: skip
         return TensorType(tuple(shape), check.dtype(*inputs))
 
     def evaluate(self, sizes: Mapping[str, int], *inputs: Array) -> Array:
@@ -419,6 +422,8 @@ def reshape(x: Node, shape: Any) -> Node:
     >>> gx.reshape(x, (-1, 2)).shape
     (Dim('3*N'), 2)
     """
+    if not isinstance(x, Node):
+        raise not_a_node("reshape", "x", x)
     entries = (shape,) if isinstance(shape, (int, str, Dim)) else tuple(shape)
     holes = [i for i, entry in enumerate(entries) if isinstance(entry, int) and entry == -1]
     if not holes:

@@ -214,8 +214,11 @@ def _wanted(graph: Graph, target: Node, below: Sequence[Node], wrt: Wrt) -> dict
                 nodes=[target],
             )
         return found
+    asked: list[Any] = list(wrt) if isinstance(wrt, (list, tuple)) else [wrt]
+    if not all(isinstance(item, (str, Node)) for item in asked):
+        raise GraphError(f"backward(wrt=…) takes names and nodes, or a list of them, not {wrt!r}")
     found = {}
-    for item in [wrt] if isinstance(wrt, (str, Node)) else list(wrt):
+    for item in asked:
         if isinstance(item, Node):
             name, node = graph.name(item), item
         else:

@@ -10,7 +10,7 @@ from graphc.ir.leaves import stream
 from graphc.ir.naming import suggest
 from graphc.ir.node import make
 from graphc.ir.op import OPS
-from graphc.ops.random import dropout
+from graphc.ops.random import checked_retain, dropout
 from graphc.passes.define import define
 from graphc.passes.optimizer import number
 from graphc.passes.select import Where, factors, only_before_backward, select
@@ -20,11 +20,12 @@ Retain = float | Mapping[str, float]
 
 @define
 def insert_dropout(
-    *,
-    retain: Retain,
+    *rates: object,
+    retain: Retain | None = None,
     after: str | Sequence[str] = "relu",
     scaling: Literal["train", "test"] = "train",
     where: Where = None,
+    **named: object,
 ) -> Callable[[Graph], Graph]:
     """y = relu(x) -> y = dropout(relu(x)), at every use of y, outputs included.
 
@@ -46,6 +47,11 @@ def insert_dropout(
     >>> graph.outputs["y"].op.name, graph.outputs["y"].inputs[0].op.name
     ('dropout', 'relu')
     """
+    for graph in rates:
+        if isinstance(graph, Graph):
+            number(graph, "insert_dropout(retain=…)")
+    if rates or named or retain is None:
+        retain = checked_retain("passes.insert_dropout(…)", rates, None, named)
     table = {
         glob: _checked(p)
         for glob, p in (retain if isinstance(retain, Mapping) else {"*": retain}).items()

@@ -55,6 +55,11 @@ Direction = Callable[[Node, Node, Memory], Node]
 
 def number(value: object, what: str, *, low: float = 0.0, high: float = math.inf) -> float:
     """``value`` if it is a finite number in [low, high]. Raises GraphError."""
+    if isinstance(value, Graph):
+        raise GraphError(
+            f"{what} was given a graph: a pass that takes options is written with its "
+            "parentheses, e.g. passes.sgd(lr=0.1)"
+        )
     real = isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
     if not real or not (low <= float(value) <= high) or math.isinf(float(value)):  # type: ignore[arg-type]
         limits = f"of at least {low:g}" if high == math.inf else f"from {low:g} to {high:g}"
