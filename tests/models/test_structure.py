@@ -64,6 +64,20 @@ def test_parameter_counts(name: str, count: int) -> None:
     assert list(graph.outputs) == ["logits", "loss"]
 
 
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [
+        ("mlp-1x512", 1.2), ("mlp-3x512", 1.7), ("small-alexnet", 25.1), ("small-inception", 204.2),
+        ("vgg-19", 19_600), ("resnet-34", 3_600), ("inception-v3", 5_700),
+    ],
+)  # fmt: skip
+def test_multiply_adds(name: str, millions: float) -> None:
+    graph = predicting(name)
+    products = [n for n in graph.nodes if n.op.name in ("conv2d", "linear")]
+    flops = sum(n.op.cost(n, {"N": 1}).flops for n in products)
+    assert flops / 2e6 == pytest.approx(millions, rel=0.03)
+
+
 def test_the_contracts_names_are_there() -> None:
     promised = {*COUNTS, "unet-small", "transformer-block", "residual-110", "plain-110"}
     assert promised <= set(models.names())
