@@ -122,7 +122,7 @@ class Node:
         )
 
     def __iter__(self) -> NoReturn:
-        raise self._symbolic("is symbolic and cannot be iterated over")
+        raise self._symbolic("cannot be iterated over (slice it: x[0])")
 
     def __contains__(self, item: object) -> NoReturn:
         raise self._symbolic("has no elements")

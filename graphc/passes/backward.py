@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from graphc.ir import DTypeError, Graph, GraphError, Node, ShapeError, dims, facts
 from graphc.ir.graph import post_order
