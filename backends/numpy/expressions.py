@@ -135,9 +135,9 @@ def gemm_drop_ones(step: Gemm) -> Gemm:
     ones = {axis for axis in axes if isinstance(axis.extent, int) and axis.extent == 1}
     for load in (step.a, step.b):
         for index, size in zip(load.index, load.ref.shape, strict=True):
-            found = {axis for axis, _ in index.terms}
+            found = {axis for axis, coefficient in index.terms if coefficient > 0}
             if found <= ones and load.fill is not None and not total(index, size):
-                ones -= found  # a mask is cut along an axis
+                ones -= found  # a mask is cut along an axis, forwards
     keep = lambda group: tuple(axis for axis in group if axis not in ones)  # noqa: E731
     memo: dict[Expr, Expr] = {}
     a, b = _without(step.a, ones, memo), _without(step.b, ones, memo)

@@ -108,12 +108,15 @@ class KernelSchedule:
         """The axes that become Python loops: of those that share an index, all but the longest."""
         found: dict[Axis, None] = {}
         for load in phase_loads(phase):
-            for index in load.index:
+            for index, size in zip(load.index, load.ref.shape, strict=True):
                 axes = [axis for axis, _ in index.terms if axis not in found]
                 if len(axes) < 2:
                     continue
                 # What is reduced loops rather than what stays, however short that is.
                 stays = [axis for axis in axes if not phase.accs or axis not in phase.over]
+                if load.fill is not None and not total(index, size):  # a mask is cut forwards
+                    forwards = {axis for axis, coefficient in index.terms if coefficient > 0}
+                    stays = [axis for axis in stays or axes if axis in forwards]
                 main = main_axis(stays or axes)
                 found.update({axis: None for axis in axes if axis is not main})
         slides = phase.accs and any(axis in found for axis in phase.over)
