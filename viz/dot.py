@@ -143,12 +143,14 @@ class _Writer:
             part = "backward" if source.part == "backward" else "update"
             colour = ORANGE if part == "backward" else PURPLE
             given |= {"class": f'"{part}"', "color": f'"{colour}"'}
-            if not self.layout.same_row(edge):
+            inside = self.layout.line_of
+            if (source.id in inside or target.id in inside) and not self.layout.same_line(edge):
                 given["constraint"] = self.free
         elif source.kind in ("parameter", "state"):
             given |= {"class": '"parameter"', "color": f'"{GREEN}"'}
             if source.id in self.layout.operands.get(target.id, ()):
                 given["weight"] = "20"  # a layer's parameters stay close above it
+                given["minlen"] = str(self.layout.height(source.id))
         else:
             room = self.layout.room(target.id)
             straight = source.id in self.layout.spine and target.id in self.layout.spine
@@ -174,20 +176,22 @@ class _Writer:
         return quote(f"  {text}") if text else ""
 
     def hint(self) -> None:
-        """Rows, and their order from left to right."""
-        for head, beside in self.layout.rows.items():
-            row = [head, *beside]
-            self.lines.append(f"  {{rank=same; {'; '.join(row)}}}")
-            self.lines += [f"  {a} -> {b} [style=invis]" for a, b in pairwise(row)]
-        if self.layout.training:
-            # A layer's parameters, one row each, and the row of its op below their ends.
-            for op, leaves in self.layout.operands.items():
-                self.lines += [
-                    f"  {a} -> {b} [style=invis, weight=20]" for a, b in pairwise(leaves)
-                ]
-                ends = [self.layout.rows[leaf][-1] for leaf in leaves if leaf in self.layout.rows]
-                if ends and op in self.layout.rows:
-                    self.lines.append(f"  {ends[-1]} -> {self.layout.rows[op][0]} [style=invis]")
+        """Rows, and their order from left to right and from top to bottom."""
+        layout, below = self.layout, "style=invis"
+        for lines in layout.rows.values():
+            for line in lines:
+                self.lines.append(f"  {{rank=same; {'; '.join(line)}}}")
+                self.lines += [f"  {a} -> {b} [{below}]" for a, b in pairwise(line)]
+            self.lines += [f"  {a[-1]} -> {b[-1]} [{below}]" for a, b in pairwise(lines)]
+        if not layout.training:
+            return
+        # A layer's parameters, one row each, and the row of its op below their ends.
+        for op, leaves in layout.operands.items():
+            for a, b in pairwise(leaves):
+                self.lines.append(f"  {a} -> {b} [{below}, weight=20, minlen={layout.height(a)}]")
+            ends = [layout.rows[leaf][-1][-1] for leaf in leaves if leaf in layout.rows]
+            if ends and op in layout.rows:
+                self.lines.append(f"  {ends[-1]} -> {layout.rows[op][0][1]} [{below}]")
 
     def legend(self) -> None:
         """One small shape for each kind that occurs, in a row beside the inputs."""

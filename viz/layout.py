@@ -11,26 +11,36 @@ from dataclasses import dataclass, field
 
 from .model import DrawnEdge, DrawnNode, Model
 
+_LONGEST = 8  # nodes of an update in one line
+
 
 @dataclass(frozen=True)
 class Layout:
-    """Hints by node id."""
+    """Hints by node id.
 
-    rows: dict[str, list[str]] = field(default_factory=dict)  # first node: the nodes beside it
-    row_of: dict[str, str] = field(default_factory=dict)
-    operands: dict[str, list[str]] = field(default_factory=dict)  # op: leaves right above it
+    ``rows``: a node and what stands beside it, in one line or (a long update) in several, the first
+    of which begins with the node itself. ``operands``: an op and the leaves right above it.
+    """
+
+    rows: dict[str, list[list[str]]] = field(default_factory=dict)
+    line_of: dict[str, tuple[str, int]] = field(default_factory=dict)
+    operands: dict[str, list[str]] = field(default_factory=dict)
     spine: frozenset[str] = frozenset()
     training: bool = False
 
-    def same_row(self, edge: DrawnEdge) -> bool:
-        """Whether both ends stand in one row."""
-        row = self.row_of.get(edge.source)
-        return row is not None and row == self.row_of.get(edge.target)
+    def same_line(self, edge: DrawnEdge) -> bool:
+        """Whether both ends stand in one line."""
+        line = self.line_of.get(edge.source)
+        return line is not None and line == self.line_of.get(edge.target)
+
+    def height(self, leaf: str) -> int:
+        """How many lines the row of a leaf has."""
+        return len(self.rows.get(leaf, [[]]))
 
     def room(self, op: str) -> int:
-        """Rows between an op and the values that flow into it: its parameters stand there."""
-        count = len(self.operands.get(op, ()))
-        return 1 + (count if self.training else min(count, 1))
+        """Lines between an op and the values that flow into it: its parameters stand there."""
+        leaves = self.operands.get(op, [])
+        return 1 + (sum(map(self.height, leaves)) if self.training else bool(leaves))
 
 
 def plan(model: Model) -> Layout:
@@ -40,16 +50,21 @@ def plan(model: Model) -> Layout:
     rows = _rows(model, nodes) if training else {}
     return Layout(
         rows=rows,
-        row_of={id: head for head, beside in rows.items() for id in (head, *beside)},
+        line_of={
+            id: (head, number)
+            for head, lines in rows.items()
+            for number, line in enumerate(lines)
+            for id in line
+        },
         operands=_operands(model, nodes),
         spine=_spine(model, nodes),
         training=training,
     )
 
 
-def _rows(model: Model, nodes: dict[str, DrawnNode]) -> dict[str, list[str]]:
+def _rows(model: Model, nodes: dict[str, DrawnNode]) -> dict[str, list[list[str]]]:
     """Each node with its gradient and the nodes of its update, in that order."""
-    rows: dict[str, list[str]] = {}
+    rows: dict[str, list[list[str]]] = {}
     for part in ("backward", "update"):
         for node in model.nodes:
             if node.part != part or node.kind == "output":
@@ -57,8 +72,12 @@ def _rows(model: Model, nodes: dict[str, DrawnNode]) -> dict[str, list[str]]:
             # A helper of a gradient rule is near its node anyway; it must not push the row apart.
             helper = part == "backward" and node.kind != "box"
             head = node.gradient_of if helper else node.belongs_to
-            if head in nodes and nodes[head].part == "forward":
-                rows.setdefault(head, []).append(node.id)
+            if head is None or head not in nodes or nodes[head].part != "forward":
+                continue
+            lines = rows.setdefault(head, [[head]])
+            if len(lines[-1]) > _LONGEST + (len(lines) == 1):
+                lines.append([])
+            lines[-1].append(node.id)
     return rows
 
 

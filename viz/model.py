@@ -146,6 +146,7 @@ class _Builder:
         self.numbers = frozenset(numbers(graph))
         self.served = self._served()
         self.primal = self._primals()
+        self.served |= self._alone()
         self.penalty = self._penalty()
         self.told = self._told()
         self.clusters: dict[tuple[str, ...], Cluster] = {}
@@ -186,11 +187,12 @@ class _Builder:
         }
 
     def _told(self) -> set[Node]:
-        """Scalar leaves that many updates read: their labels say so, lines would only cross."""
+        """Scalars that the updates of many leaves read (a rate, a norm): their labels say so, for
+        lines would only cross."""
         users: dict[Node, int] = {}
-        for node in self.visible:
+        for node in self.served:
             for source in self.shown(node):
-                if isinstance(source.op, Leaf) and not source.ndim and self.part[node] == "update":
+                if not source.ndim and self.part[source] == "update" and source not in self.served:
                     users[source] = users.get(source, 0) + 1
         return {n for n, count in users.items() if count > _FEW}
 
@@ -245,6 +247,19 @@ class _Builder:
                     ):
                         serve(source, owner[node])
         return {n: leaf for n, leaf in owner.items() if leaf is not several}
+
+    def _alone(self) -> dict[Node, Node]:
+        """Update nodes that all updates need but one gradient alone feeds (its part of a norm)."""
+        leaves: dict[Node, frozenset[Node]] = {}
+        for node in self.graph.nodes:
+            if self.part[node] != "update" or not node.inputs or node in self.served:
+                continue
+            found: set[Node] = set()
+            for source in self.shown(node):
+                owner = self.served.get(source, self.primal.get(source))
+                found |= leaves.get(source, frozenset() if owner is None else {owner})
+            leaves[node] = frozenset(found)
+        return {n: next(iter(found)) for n, found in leaves.items() if len(found) == 1}
 
     def owner(self, node: Node) -> Node | None:
         """What a backward node is the gradient of, else the node whose gradient rule made it."""
@@ -367,12 +382,15 @@ class _Builder:
             if node in self.told:
                 rows.append(f"{len(self.graph.users(node))} uses")
             return tuple(rows)
+        title = node.op.name
+        if node in self.told and name != title:  # what other labels call it
+            title = f"{name} = {title}"
         of = f"grad of {self.graph.name(primal)}" if primal is not None else ""
         if node.op.name == "grad_sum":
             return (f"Σ {of}" if of else "Σ of gradients",)
         # A gradient's attributes repeat those of the node beside it.
         attributes = _attributes(node) if self.part[node] != "backward" else ""
-        rows = [node.op.name, *filter(None, (attributes, self._scalars(node), of))]
+        rows = [title, *filter(None, (attributes, self._scalars(node), of))]
         if node.op.name == "constant":
             rows = ["constant", dims_text(node.type)]
         return tuple(rows)
@@ -380,7 +398,8 @@ class _Builder:
     def _scalars(self, node: Node) -> str:
         """The operands that are written in: ``· × 0.9``."""
         texts = [
-            _scalar(n) if self.inline(n) or self.is_told(node, n) else "·" for n in self.shown(node)
+            _scalar(n) if self.inline(n) else self.graph.name(n) if self.is_told(node, n) else "·"
+            for n in self.shown(node)
         ]
         if all(text == "·" for text in texts):
             return ""
@@ -392,7 +411,7 @@ class _Builder:
         )
 
     def is_told(self, node: Node, source: Node) -> bool:
-        return source in self.told and self.part[node] == "update"
+        return source in self.told and node in self.served
 
     def edges(self, node: Node) -> Iterable[DrawnEdge]:
         for position, source in enumerate(self.shown(node)):

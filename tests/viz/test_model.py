@@ -295,3 +295,23 @@ def test_the_same_bytes_in_any_process() -> None:
     }
     assert len(forms) == 1
     assert len(forms.pop().split()) == 4
+
+
+def test_a_long_update_takes_several_lines_and_shared_scalars_are_told(lenet: gx.Graph) -> None:
+    step = lenet.apply(passes.backward(), passes.clip_gradients(1.0), passes.adam(1e-3))
+    drawing = viz.draw(step)
+    check(step)
+    nodes = by_name(drawing.model)
+    names = {n["id"]: n["name"] for n in drawing.model["nodes"]}
+    # The norm of all gradients: each gradient's square stands with its parameter …
+    squares = [n for n in nodes.values() if n["op"] == "square" and n["part"] == "update"]
+    beside = {names[n["belongs_to"]] for n in squares}
+    assert beside == set(step.parameters)
+    # … and the factor that all updates read is named in their labels.
+    told = {names[e["source"]] for e in drawing.model["edges"] if e["told"]}
+    factor = next(n for n in nodes.values() if n["op"] == "minimum")
+    assert factor["name"] in told
+    assert sum(f"· × {factor['name']}" in n["label"] for n in nodes.values()) == 10
+    lines = [line for line in drawing.dot.splitlines() if "rank=same; " in line]
+    assert max(line.count(";") for line in lines) <= 10
+    assert "<svg" in drawing.svg
