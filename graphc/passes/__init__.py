@@ -7,6 +7,7 @@ keeps every graph on the way in ``.history``. ``passes.define`` makes your own.
 from graphc.passes import schedules
 from graphc.passes.adam import adam, adamw
 from graphc.passes.backward import backward
+from graphc.passes.checkpoint import checkpoint
 from graphc.passes.clip_gradients import clip_gradients
 from graphc.passes.define import Pass, define
 from graphc.passes.inference import inference
@@ -22,6 +23,7 @@ __all__ = [
     "adam",
     "adamw",
     "backward",
+    "checkpoint",
     "clip_gradients",
     "define",
     "inference",
