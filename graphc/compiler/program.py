@@ -76,7 +76,7 @@ class Program:
 
     def _replan(self, capacity: Sizes) -> None:
         """Plan for these sizes; whatever was bound is forgotten."""
-        plan = plan_memory(self._schedule, capacity)
+        plan = plan_memory(self._schedule, dict(sorted(capacity.items())))
         # The first plan is for sizes of 1, where a window may not fit: no call can have them.
         if self._verify and all(guard.holds(capacity) for guard in self.graph.guards):
             verify_plan(plan, graph=self.graph)

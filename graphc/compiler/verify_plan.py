@@ -95,34 +95,58 @@ class _Check:
         self.unread: dict[int, str] = {}  # root -> the call whose result nobody has read yet
         self.done: dict[int, str] = {}  # root -> the instruction that reads it as a finished value
         self.bytes = {b.number: b.bytes(sizes) for b in plan.buffers}
-        self.apart: dict[int, _Ids] = {}
+        self.apart: dict[int, _Ids] = {}  # from the first touch to the last: nets are large
         self.placed: dict[int | str, _Ids] = {"arena": np.zeros(plan.peak_bytes, np.int32)}
+        self.given: dict[int, int] = {}  # what comes from outside is written before the step
         for buffer in plan.buffers:
-            if buffer.root != buffer.number:
-                continue
-            self.apart[buffer.number] = np.zeros(self.bytes[buffer.number], np.int32)
-            if buffer.kind != "arena":
-                self.number += 1  # given from outside: written before the step
-                self.apart[buffer.number][:] = self.number
+            if buffer.root == buffer.number and buffer.kind != "arena":
+                self.number += 1
+                self.given[buffer.number] = self.number
                 self.placed[buffer.number] = np.full(
                     self.bytes[buffer.number], self.number, np.int32
                 )
 
     def run(self) -> None:
         self._places()
-        before = {n: ids.copy() for n, ids in self.placed.items() if n != "arena"}
+        leaving = self._leaving()
         for position, instruction in enumerate(self.plan.instructions):
             for loops in instruction.environments():
                 self._turn(position, instruction, loops)
+            for root in leaving.get(position, ()):
+                self.apart.pop(root, None)
             for number, written in instruction.buffers().items():
                 if not written:
                     root = self.plan.buffers[number].root
                     self.done.setdefault(root, f"instruction {position}")
         self._needs()
         self._outputs()
-        self._updates(before)
+        self._updates()
         for root, at in self.unread.items():
             raise PlanError(f"{at} writes b{root}, but nothing reads it")
+
+    def _leaving(self) -> dict[int, list[int]]:
+        """After which instruction each buffer is touched no more, those wanted at the end left
+        out."""
+        schedule = self.plan.schedule
+        wanted = [*(n for _, n in schedule.outputs), *(n for n, _ in schedule.direct)]
+        wanted += [number for _, number in schedule.copies]
+        kept = {self.plan.buffers[number].root for number in wanted}
+        last: dict[int, int] = {}
+        for position, instruction in enumerate(self.plan.instructions):
+            for number in instruction.buffers():
+                if 0 <= number < len(self.plan.buffers):
+                    last[self.plan.buffers[number].root] = position
+        leaving: dict[int, list[int]] = {}
+        for root, position in last.items():
+            if root not in kept:
+                leaving.setdefault(position, []).append(root)
+        return leaving
+
+    def _memory(self, root: int) -> _Ids:
+        """The memory of its own that a buffer has."""
+        if root not in self.apart:
+            self.apart[root] = np.full(self.bytes[root], self.given.get(root, 0), np.int32)
+        return self.apart[root]
 
     def _needs(self) -> None:
         """Every node's instructions read all that its description does."""
@@ -200,7 +224,7 @@ class _Check:
     def _apart(self, found: Region) -> _Ids:
         """The write numbers of the bytes of a region, in the memory of its own buffer."""
         buffer = self.plan.buffers[found.buffer]
-        return _window(self.apart[buffer.root], found, buffer.dtype.itemsize, 0)
+        return _window(self._memory(buffer.root), found, buffer.dtype.itemsize, 0)
 
     def _placed(self, at: str, found: Region) -> _Ids:
         """The same where the plan puts the buffer."""
@@ -283,7 +307,7 @@ class _Check:
     def _whole(self, at: str, number: int) -> _Ids:
         """Every byte of a buffer, which must be written and still there at the end."""
         root = self.plan.buffers[number].root
-        ids = self.apart[root]
+        ids = self._memory(root)
         if (ids == 0).any():
             raise PlanError(f"{at} (b{number}) is never written")
         space, offset = self._place(at, root)
@@ -292,7 +316,7 @@ class _Check:
             raise PlanError(f"{at} (b{number}) is overwritten before the end")
         return ids
 
-    def _updates(self, before: dict[int | str, _Ids]) -> None:
+    def _updates(self) -> None:
         schedule = self.plan.schedule
         wanted: dict[int, _Ids] = {}
         for result, variable in schedule.direct:
@@ -306,10 +330,10 @@ class _Check:
             if (first.shape, first.dtype) != (second.shape, second.dtype):
                 raise PlanError(f"the update of b{variable} copies b{result}, of another type")
             self.placed[variable][:] = wanted[variable]
-        for number, ids in before.items():
+        for number, before in self.given.items():
             at_the_end = self.placed[number]
             if number in wanted:
                 if not np.array_equal(wanted[number], at_the_end):
                     raise PlanError(f"the update of b{number} does not end in its variable")
-            elif not np.array_equal(ids, at_the_end):
+            elif (at_the_end != before).any():
                 raise PlanError(f"b{number} is given from outside, but the step changes it")
