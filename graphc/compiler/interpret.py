@@ -19,7 +19,6 @@ from graphc.ir.node import Node, describe
 def interpret(
     graph: Graph,
     variables: Mapping[str, Any],
-    /,
     updates: Literal[False] = False,
     inputs: Mapping[str, Any] | None = None,
     **named: Any,
@@ -30,7 +29,6 @@ def interpret(
 def interpret(
     graph: Graph,
     variables: Mapping[str, Any],
-    /,
     updates: Literal[True],
     inputs: Mapping[str, Any] | None = None,
     **named: Any,
@@ -40,7 +38,6 @@ def interpret(
 def interpret(
     graph: Graph,
     variables: Mapping[str, Any],
-    /,
     updates: bool = False,
     inputs: Mapping[str, Any] | None = None,
     **named: Any,

@@ -74,7 +74,7 @@ def render_float(value: float) -> str:
 def render_array(array: np.ndarray[Any, Any]) -> str:
     """A constant's elements: nested lists, or base64 of the little-endian bits."""
     exact = array.dtype.kind in "iub" or array.dtype.name in ("float16", "float32", "float64")
-    finite = array.dtype.kind in "iub" or bool(np.isfinite(array.astype(np.float64)).all())
+    finite = array.dtype.kind in "iub" or bool(np.isfinite(array).all())
     if not exact or array.size > LONGEST_LIST or not finite:
         raw = array.astype(array.dtype.newbyteorder("<"), copy=False)
         return f'base64"{base64.b64encode(canonical_bytes(raw)).decode()}"'

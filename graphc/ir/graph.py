@@ -100,6 +100,7 @@ class Graph:
 
         put("outputs", _checked_outputs(outputs))
         found = dict(_tracked(self.outputs.values()) if updates is None else updates)
+        verifier.check_updates(found)
         _count_steps(self.outputs.values(), found)
         # A leaf's name orders the updates, so names come before the rest of the nodes.
         everything = post_order([*self.outputs.values(), *found.values(), *found])

@@ -259,7 +259,7 @@ class _Reader:
                 value = given.pop(field.name)
                 value = self._coerce(value, hints[field.name], type_)
                 if not attrs.fits(value, hints[field.name]):
-                    raise self.fail(f"{field.name}={attrs.render(value)} does not fit {op_name}")
+                    raise self.fail(f"the value of {field.name} does not fit {op_name}")
                 values[field.name] = value
             elif field.default is MISSING:
                 raise self.fail(f"{op_name} needs {field.name}=")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from graphc.ir import dims
@@ -13,9 +14,10 @@ if TYPE_CHECKING:
     from graphc.ir.graph import Graph
 
 
-def check_structure(graph: Graph) -> None:
-    """The cheap part, at construction: updates fit their leaves, every dimension has a source."""
-    for leaf, node in graph.leaf_updates.items():
+def check_updates(updates: Mapping[Node, Node]) -> None:
+    """Only parameters and states are updated, by values of their own type. Before there are names:
+    a node that is no leaf has none."""
+    for leaf, node in updates.items():
         if not isinstance(leaf.op, (Parameter, State)):
             raise GraphError(
                 f"only parameters and states can be updated, not {describe(leaf)}", nodes=[leaf]
@@ -26,6 +28,10 @@ def check_structure(graph: Graph) -> None:
                 f"  {describe(node)}",
                 nodes=[leaf, node],
             )
+
+
+def check_structure(graph: Graph) -> None:
+    """The cheap part, at construction: every dimension has a source."""
     told = {
         size.name
         for node in graph.inputs.values()
@@ -33,13 +39,24 @@ def check_structure(graph: Graph) -> None:
         if isinstance(size, dims.Dim) and size.name is not None
     }
     for node in graph.nodes:
-        for name in dims.names(node.shape):
+        # gx.size, track's count and the start of a slice are sizes that no shape shows.
+        inside = () if isinstance(node.op, Leaf) else node.op.attributes().values()
+        for name in dims.names(_sizes((node.shape, *inside))):
             if name not in told:
                 raise GraphError(
                     f"nothing tells the size {name} of {describe(node)}: it must stand alone in "
                     f"the shape of some input, e.g. gx.input('x', ({name!r}, 3))",
                     nodes=[node],
                 )
+
+
+def _sizes(values: Iterable[object]) -> Iterator[dims.Dim]:
+    """The symbolic sizes among attribute values, inside tuples too."""
+    for value in values:
+        if isinstance(value, dims.Dim):
+            yield value
+        elif isinstance(value, tuple):
+            yield from _sizes(value)
 
 
 def verify(graph: Graph) -> None:
@@ -52,6 +69,7 @@ def verify(graph: Graph) -> None:
     """
     from graphc.ir.check import Check
 
+    check_updates(graph.leaf_updates)
     check_structure(graph)
     seen: dict[str, Node] = {}
     for node in graph.nodes:

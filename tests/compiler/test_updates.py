@@ -179,3 +179,9 @@ def test_three_steps_as_the_interpreter_takes_them(
         for name, array in expected.items():
             assert variables[name] is same[name]
             np.testing.assert_allclose(variables[name], array, rtol=2e-6, atol=1e-6, err_msg=name)
+
+
+def test_the_interpreter_takes_its_arguments_by_name_too() -> None:
+    x = gx.input("x", (2,))
+    graph = gx.Graph({"y": x * 2})
+    assert gx.interpret(graph=graph, variables={}, x=[1.0, 2.0])["y"].tolist() == [2.0, 4.0]
