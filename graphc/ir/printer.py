@@ -20,11 +20,16 @@ def render(graph: Graph, *, comments: bool) -> str:
     """The text of ``graph``; ``comments`` adds where each node comes from."""
     header = ", ".join(f"{name}: {node.type}" for name, node in graph.inputs.items())
     rows = [f"graphc {VERSION}", f"graph ({header}) {{"]
+    everybodys: set[Node] = {SEED, STEP}
     for node in graph.nodes:
         if isinstance(node.op, (Input, Stream)):
             continue  # in the header, and beside the ops that draw from it
+        # What depends on no leaf of this graph (a number, a size, their product) is one node for
+        # the whole process: where it comes from would tell of another graph.
+        if not isinstance(node.op, Leaf) and all(i in everybodys for i in node.inputs):
+            everybodys.add(node)
         row = f"  {line(graph, node)}"
-        note = comment(graph, node) if comments else ""
+        note = comment(graph, node) if comments and node not in everybodys else ""
         rows.append(f"{row}  # {note}" if note else row)
     rows.append(f"  return {', '.join(f'{k}=%{graph.name(n)}' for k, n in graph.outputs.items())}")
     rows += [f"  update %{name} = %{graph.name(node)}" for name, node in graph.updates.items()]
@@ -56,10 +61,6 @@ def stream_of(node: Node) -> Node:
 
 def comment(graph: Graph, node: Node) -> str:
     """Where a node comes from: the forward node whose gradient it is part of, the user's lines."""
-    # A number means the same wherever it was first written, and so does a size: one node serves
-    # everybody, and where it comes from would tell of another graph.
-    if node in (SEED, STEP) or not (node.inputs or isinstance(node.op, Leaf)):
-        return ""
     parts: list[str] = []
     owner = facts.forward_of(node)
     if owner is not None and not isinstance(node.op, Leaf):
