@@ -293,9 +293,7 @@ def test_a_failure_before_the_updates_does_not_tear(monkeypatch: pytest.MonkeyPa
         raise ValueError("no product today")
 
     monkeypatch.setattr(np, "matmul", failing)
-    with pytest.raises(
-        gx.GraphError, match="(?s)conv2d.*no product today"
-    ) as caught:
+    with pytest.raises(gx.GraphError, match="(?s)conv2d.*no product today") as caught:
         program(variables, given)
     assert caught.value.nodes[0].op.name == "conv2d"
     assert "lenet.py:26" in caught.value.lines
