@@ -69,7 +69,9 @@ def _cast(name: str, node: Node, value: Any) -> Array:
     try:
         array = np.asarray(value)
     except ValueError as error:
-        raise ShapeError(f"the input {name!r} is not an array: {error}", nodes=[node]) from None
+        raise ShapeError(
+            f"the input {name!r} is not an array: {describe(node)}\n  {error}", nodes=[node]
+        ) from None
     if array.ndim != node.ndim:
         raise ShapeError(
             f"the input {name!r} has shape {array.shape}, but it is declared with "

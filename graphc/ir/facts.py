@@ -17,6 +17,8 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
     from graphc.ir.node import Node
 
@@ -80,13 +82,21 @@ _origins: weakref.WeakKeyDictionary[Node, tuple[Origin, ...]] = weakref.WeakKeyD
 _forward: weakref.WeakKeyDictionary[Node, weakref.ref[Node]] = weakref.WeakKeyDictionary()
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-# backends/ and viz/ stand beside the package in a checkout, inside it in a wheel.
+# backends/ and viz/ stand beside the package in a checkout, inside it in a wheel. NumPy's functions
+# call a node's methods: what called them is the user's line.
 _OURS = tuple(
-    f"{folder}/" for folder in (_PACKAGE, _PACKAGE.parent / "backends", _PACKAGE.parent / "viz")
+    f"{folder}/"
+    for folder in (
+        _PACKAGE,
+        _PACKAGE.parent / "backends",
+        _PACKAGE.parent / "viz",
+        Path(np.__file__).resolve().parent,
+    )
 )
 # A network of the zoo is written as a user writes one, and its own lines say more than the one
 # line that asked for all of it.
 _ZOO = f"{_PACKAGE / 'models'}/"
+_REGISTRY = f"{_ZOO}registry.py"
 
 
 def user_line() -> str:
@@ -109,7 +119,7 @@ def _is_ours(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
     if file == "<string>":  # the __init__ that dataclass writes for an op, or python -c
         return str(frame.f_globals.get("__name__")).startswith("graphc.")
-    return file.startswith(_OURS) and not file.startswith(_ZOO)
+    return file.startswith(_OURS) and (not file.startswith(_ZOO) or file == _REGISTRY)
 
 
 @contextmanager
