@@ -57,7 +57,9 @@ class NumpyBackend:
 
     def limits(self) -> AbstractContextManager[Any]:
         """BLAS runs on as many threads as the plan says while a step runs."""
-        return _controller().limit(limits=self.threads, user_api="blas")
+        limited: AbstractContextManager[Any]
+        limited = _controller().limit(limits=self.threads, user_api="blas")
+        return limited
 
     def arena(self, size: int) -> np.ndarray[Any, Any]:
         """``size`` bytes that begin at a multiple of 64, as the printed source asks for them."""

@@ -200,15 +200,15 @@ class KernelSchedule:
             if sweep.fits:  # what a mask cuts off adds nothing
                 self.owner.emit(self.node, Call("fill", (Scalar(identity(acc)),), home))
                 target = replace(self._target(sweep, home, parallel), order=None)
-            operand = self._widen(sweep, self.value(sweep, acc.expr), acc.expr)
+            swept = self._widen(sweep, self.value(sweep, acc.expr), acc.expr)
             if not axes:
-                sweep.calls.append(Call("copy", (operand,), target))
+                sweep.calls.append(Call("copy", (swept,), target))
             elif acc.monoid == "argmax":
-                self._argmax(sweep, operand, axes, target)
+                self._argmax(sweep, swept, axes, target)
             else:
                 name = REDUCERS[acc.monoid]
                 options = (("axis", axes if len(axes) > 1 else axes[0]),)
-                sweep.calls.append(Call(name, (operand,), target, options, pointwise=False))
+                sweep.calls.append(Call(name, (swept,), target, options, pointwise=False))
             self._close(sweep)
             return
         if reduced:
