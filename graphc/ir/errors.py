@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from graphc.ir.facts import user_line
+from graphc.ir.facts import COMMAND, user_line
 
 if TYPE_CHECKING:
     from graphc.ir.node import Node
@@ -32,12 +32,12 @@ class _Located(Exception):
         self.nodes = tuple(nodes)
         if lines is None:
             lines = (*(line for node in self.nodes for line in node.lines), called)
-        self.lines = tuple(dict.fromkeys(lines))
+        self.lines = tuple(line for line in dict.fromkeys(lines) if line != COMMAND)
 
 
 def _with_line(message: str, line: str) -> str:
     """``message`` with the line that called, in front of what to do."""
-    if CALLED in message:
+    if CALLED in message or line == COMMAND:
         return message
     what, fix, rest = message.partition("\n  to fix: ")
     return f"{what}\n  {CALLED} {line}{fix}{rest}"

@@ -97,16 +97,20 @@ _OURS = tuple(
 # line that asked for all of it.
 _ZOO = f"{_PACKAGE / 'models'}/"
 _REGISTRY = f"{_ZOO}registry.py"
+_CLI = f"{_PACKAGE / 'cli'}/"
+COMMAND = "graphc"  # the line of what the command line does by itself: nobody wrote one
 
 
 def user_line() -> str:
     """``"lenet.py:14"``: the innermost frame that is not ours, a notebook's as ``cell:line``."""
     frame = sys._getframe(1)
     while frame.f_back is not None and _is_ours(frame):
+        if frame.f_code.co_filename.startswith(_CLI):
+            return COMMAND
         frame = frame.f_back
     file = frame.f_code.co_filename
     if _is_ours(frame):
-        return "graphc"  # the command line itself
+        return COMMAND
     if "ipykernel" in file or file.startswith("<ipython"):
         return f"cell:{frame.f_lineno}"
     name = file.replace(chr(92), "/").rsplit("/", 1)[-1]

@@ -451,16 +451,16 @@ def _filled(x: Node, entries: tuple[Any, ...], holes: list[int]) -> Shape:
     return shape_of([*rest[: holes[0]], missing, *rest[holes[0] :]], what="reshape: shape")
 
 
-def flatten(x: Node, start: int = 1) -> Node:
-    """``x`` with the axes from ``start`` on joined into one; the batch axis stays by default.
+def flatten(x: Node, start_dim: int = 1) -> Node:
+    """``x`` with the axes from ``start_dim`` on joined into one; by default the batch axis stays.
 
-    Raises ShapeError where there is no axis ``start``.
+    Raises ShapeError where there is no axis ``start_dim``.
 
     >>> import graphc as gx
     >>> gx.flatten(gx.input("x", ("N", 16, 5, 5))).shape
     (Dim('N'), 400)
     """
-    start = one_axis("flatten", x, start)
+    start = one_axis("flatten", x, start_dim)
     return reshape(x, (*x.shape[:start], math.prod(x.shape[start:])))
 
 

@@ -110,10 +110,11 @@ def save(path: PathLike, variables: Mapping[str, Any], graph: Graph | None = Non
 def load(path: PathLike) -> tuple[dict[str, Array], Graph | None]:
     """Read what ``save`` wrote, or any plain safetensors file: (variables, graph or None).
 
-    Arrays are new, writable NumPy arrays, in the file's order. Nothing is returned unless the sum
-    over the whole file is right; a file without one is read with a warning (UserWarning). Raises
-    FormatError for a file that is damaged or not of this format, OSError for one that cannot be
-    read. Example: ``save``.
+    Arrays are new, writable NumPy arrays, in the file's order; the further names of a tied weight,
+    which safetensors' ``save_model`` keeps beside the first, are the same array. Nothing is
+    returned unless the sum over the whole file is right; a file without one is read with a warning
+    (UserWarning). Raises FormatError for a file that is damaged or not of this format, OSError for
+    one that cannot be read. Example: ``save``.
     """
     path = Path(path)
     # Opening a pipe would wait for its writer.
@@ -136,7 +137,7 @@ def load(path: PathLike) -> tuple[dict[str, Array], Graph | None]:
             UserWarning,
             stacklevel=2,
         )
-        return arrays, None
+        return arrays | _tied(arrays, header.metadata), None
     if digest.hexdigest() != header.metadata[_SUM]:
         raise FormatError(
             f"{path} is damaged, or was changed by something other than gx.save: its SHA-256 is "
@@ -152,6 +153,16 @@ def load(path: PathLike) -> tuple[dict[str, Array], Graph | None]:
     from graphc.ir import parse
 
     return arrays, parse(header.metadata[_IR])
+
+
+def _tied(arrays: dict[str, Array], metadata: dict[str, str]) -> dict[str, Array]:
+    """The other names of shared tensors: ``save_model`` of safetensors.torch stores each once, and
+    in the metadata {name left out: name it is stored under}."""
+    return {
+        name: arrays[stored]
+        for name, stored in metadata.items()
+        if stored in arrays and name not in arrays and _NAME.fullmatch(name)
+    }
 
 
 # Writing.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -237,6 +238,8 @@ def test_a_mistake_is_one_message(words: list[object], message: str) -> None:
     assert message.lower() in result.stderr.lower()
     assert "Traceback" not in result.output
     assert "Errno" not in result.output
+    # A line is one of the user's own file, never of what read the command line.
+    assert not re.search(r"called at (?!nets\.py:)", result.stderr)
 
 
 def test_a_mistake_in_a_process() -> None:

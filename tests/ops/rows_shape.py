@@ -36,7 +36,7 @@ ROWS = [
             oracle=lambda x: x.reshape(-1, 2)),
     squared("reshape to vector", lambda x: gx.reshape(x, -1), "N", 3, oracle=jnp.ravel),
     squared("flatten", gx.flatten, "N", 2, 3, 2, oracle=lambda x: x.reshape(x.shape[0], -1)),
-    squared("flatten start", lambda x: gx.flatten(x, start=2), "N", 2, 3, 2,
+    squared("flatten start", lambda x: gx.flatten(x, start_dim=2), "N", 2, 3, 2,
             oracle=lambda x: x.reshape(*x.shape[:2], -1)),
     squared("squeeze", gx.squeeze, "N", 1, 3, 1, oracle=lambda x: x[:, 0, :, 0]),
     squared("squeeze axis", lambda x: gx.squeeze(x, -1), "N", 1, 3, 1,

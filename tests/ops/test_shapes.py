@@ -113,7 +113,7 @@ MISTAKES: list[tuple[Callable[[], Any], str]] = [
     (lambda: gx.reshape(X, ("N", 5)), "[N,5] has another number of elements than x: 5*N != 12*N"),
     (lambda: gx.reshape(X, ("M", -1)), "12*N is not a multiple of M"),
     (lambda: gx.reshape(W, (4, -1)), "35 is not a multiple of 4"),
-    (lambda: gx.flatten(X, start=3), "there is no axis 3"),
+    (lambda: gx.flatten(X, start_dim=3), "there is no axis 3"),
     (lambda: gx.squeeze(X, 1), "axis 1 has size 3, not 1"),
     (lambda: gx.unsqueeze(X, 5), "there is no axis 5"),
     (lambda: gx.transpose(X, (0, 1)), "axes=[0, 1] is not a permutation of the 3 axes"),

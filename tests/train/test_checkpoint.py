@@ -98,6 +98,21 @@ def test_it_reads_safetensors(path: Path) -> None:
         assert same(load(path)[0], {"b": np.arange(5, dtype=ml_dtypes.bfloat16)})
 
 
+def test_the_other_names_of_a_tied_weight(path: Path) -> None:
+    # What safetensors.torch.save_model writes: each storage once, the names left out as metadata.
+    left_out = {
+        "head.weight": "embed.weight",
+        "format": "pt",
+        "a b": "embed.weight",
+        "bias": "gone",
+    }
+    safetensors.numpy.save_file({"embed.weight": np.ones((2, 3), np.float32)}, path, left_out)
+    with pytest.warns(UserWarning, match="no graphc.sha256"):
+        got, _ = load(path)
+    assert list(got) == ["embed.weight", "head.weight"]
+    assert got["head.weight"] is got["embed.weight"]
+
+
 def test_arrays_in_any_layout(path: Path) -> None:
     """Strided, reversed, transposed, of the other byte order, read-only; numbers and scalars."""
     base = some("float32", (6, 8))
