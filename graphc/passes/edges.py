@@ -17,12 +17,17 @@ def is_edge(node: Node) -> bool:
     return isinstance(node.op, Edge) and isinstance(node.inputs[0].op, Parameter)
 
 
+def number_of(edge: Node) -> int:
+    """Which use of its parameter an edge is."""
+    return int(edge.op.attributes()["i"])
+
+
 def edges(nodes: Iterable[Node]) -> dict[Node, dict[int, Node]]:
     """The edges among ``nodes``: by their parameter, then by their number."""
     found: dict[Node, dict[int, Node]] = {}
     for node in nodes:
-        if isinstance(node.op, Edge) and is_edge(node):
-            found.setdefault(node.inputs[0], {})[node.op.i] = node
+        if is_edge(node):
+            found.setdefault(node.inputs[0], {})[number_of(node)] = node
     return {weight: dict(sorted(uses.items())) for weight, uses in found.items()}
 
 

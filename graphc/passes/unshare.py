@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple
 
 from graphc.ir import Graph, GraphError, Node, facts
@@ -17,7 +17,7 @@ from graphc.ir.node import make
 from graphc.ops.sharing import GradSum, edge, grad_sum
 from graphc.passes.backward import only_in_penalty
 from graphc.passes.define import define
-from graphc.passes.edges import edge_gradients, edges, is_edge
+from graphc.passes.edges import edge_gradients, edges, is_edge, number_of
 from graphc.passes.select import only_before_backward
 from graphc.passes.unroll import ConvolutionEdge, convolution_edges, unrolled
 
@@ -175,8 +175,7 @@ class _Uses(NamedTuple):
         for place, (user, source) in enumerate(read):
             use = _Use(place, user in decay)
             if is_edge(source):
-                number = source.op.i  # type: ignore[attr-defined]
-                found.edges.setdefault((source.inputs[0], number), use)
+                found.edges.setdefault((source.inputs[0], number_of(source)), use)
             elif isinstance(source.op, Parameter) and not is_edge(user):
                 found.direct.setdefault(source, []).append(use)
         return found
@@ -197,17 +196,14 @@ def _joined(graph: Graph) -> Graph:
 
 
 def _check_complete(graph: Graph, apart: dict[str, dict[int, str]]) -> None:
-    for name, i in _numbers(graph.gradients):
-        if name in apart and i not in apart[name]:
+    """``.gradients`` outlives a selection of outputs: it tells which edges had a gradient."""
+    for weight, uses in edges(graph.gradients).items():
+        terms = apart.get(naming_of(weight).fixed or "", {})
+        missing = next((i for i in uses if i not in terms), None)
+        if terms and missing is not None:
+            name = naming_of(weight).fixed
             raise GraphError(
-                f"share sums the gradients of the edges of {name}, and grad/{name}@{i} is not "
-                f"among the outputs {', '.join(apart[name].values())}: select outputs after it"
+                f"share sums the gradients of the edges of {name}, and grad/{name}@{missing} is "
+                f"not among the outputs {', '.join(terms.values())}: select outputs after it",
+                nodes=[weight],
             )
-
-
-def _numbers(nodes: Iterable[Node]) -> Iterable[tuple[str | None, int]]:
-    return [
-        (naming_of(node.inputs[0]).fixed, node.op.i)  # type: ignore[attr-defined]
-        for node in nodes
-        if is_edge(node)
-    ]
