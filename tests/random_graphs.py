@@ -289,7 +289,7 @@ def _unary(draw: _Draw) -> Value | None:
     assert value is not None
     x, low, high = value.node, value.low, value.high
     name = draw.random.choice(
-        ["neg", "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "abs", "sign"]
+        ["neg", "exp", "log", "sqrt", "square", "tanh", "sigmoid", "relu", "abs", "sign", "wave"]
     )
     match name:
         case "neg":
@@ -306,6 +306,8 @@ def _unary(draw: _Draw) -> Value | None:
             return Value(gx.square(x), 0, value.size**2)
         case "tanh":
             return Value(gx.tanh(x), *_through(math.tanh, value))
+        case "wave":
+            return Value(draw.random.choice([gx.sin, gx.cos])(x), -1, 1)
         case "sigmoid":
             return Value(gx.sigmoid(x), *_through(lambda t: 1 / (1 + math.exp(-t)), value))
         case "relu":
