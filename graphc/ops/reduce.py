@@ -89,7 +89,7 @@ class Reduction(Op):
     def receptive(self, node: Node) -> Sequence[Receptive]:
         (x,) = node.inputs
         if self.keepdims:
-            whole = ((axis - x.ndim, AxisWindow(size=x.shape[axis])) for axis in self.axes)
+            whole = ((axis - x.ndim, AxisWindow(x.shape[axis], stride=0)) for axis in self.axes)
             return (Windowed(tuple(whole)),)
         # Rows and columns keep their places, counted from the right, unless they are reduced.
         return (Windowed() if self.axes[-1] < x.ndim - 2 else Everything(),)
