@@ -11,15 +11,17 @@ import ast
 import math
 import re
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
 from graphc.ir import attrs
 from graphc.ir.errors import GraphError
 
+if TYPE_CHECKING:
+    from numpy.random import Generator  # NumPy loads it when asked for, and so does graphc
+
 INITIALIZERS: dict[str, type[Initializer]] = {}
-Generator = np.random.Generator
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
