@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from graphc.ir.errors import GraphError
-from graphc.ir.graph import Graph
+from graphc.ir.graph import BIRTHS, Graph
 from graphc.ir.verifier import verify
 
 
@@ -25,7 +25,7 @@ def run(graph: Graph, passes: Sequence[Callable[[Graph], Graph]]) -> Graph:
                 f"apply takes passes (functions Graph -> Graph), not a {type(function).__name__}: "
                 "write passes.backward(), with its parentheses"
             )
-        start = time.perf_counter()
+        before, start = next(BIRTHS), time.perf_counter()
         result = function(graph)
         seconds = time.perf_counter() - start
         if not isinstance(result, Graph):
@@ -34,8 +34,10 @@ def run(graph: Graph, passes: Sequence[Callable[[Graph], Graph]]) -> Graph:
                 f"(before it ran: {', '.join(done) or 'nothing'})"
             )
         verify(result)
-        if result is graph:  # it changed nothing: the history shows that it ran all the same
-            result = graph.rebuild()
+        # A graph that was there before the pass (it changed nothing, or went back to an earlier
+        # one) keeps its own history: the result is a copy with this one.
+        if result.born < before:
+            result = result.rebuild()
         result.follow(graph, name, seconds)
         done.append(name)
         graph = result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from graphc.ir.facts import Scope
 
 Pass = Callable[["Graph"], "Graph"]
+BIRTHS = itertools.count()  # tells the graph that a pass made from one that was there before
 
 
 def post_order(roots: Iterable[Node]) -> tuple[Node, ...]:
@@ -68,8 +70,8 @@ class Graph:
 
     __slots__ = (
         "__weakref__", "_gradients", "_names", "_nodes", "_owned", "_previous", "_text",
-        "_updates", "_users", "guards", "inputs", "made_by", "outputs", "parameters", "seconds",
-        "states",
+        "_updates", "_users", "born", "guards", "inputs", "made_by", "outputs", "parameters",
+        "seconds", "states",
     )  # fmt: skip
     _gradients: dict[Node, Node]
     _names: dict[Node, str]
@@ -84,6 +86,7 @@ class Graph:
     states: dict[str, Node]
     outputs: dict[str, Node]
     guards: tuple[Guard, ...]
+    born: int
     made_by: str
     seconds: float
 
@@ -119,6 +122,7 @@ class Graph:
         put("_users", None)
         put("_text", None)
         put("_previous", None)
+        put("born", next(BIRTHS))
         put("made_by", "declare")
         put("seconds", 0.0)
         verifier.check_structure(self)

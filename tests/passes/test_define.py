@@ -68,3 +68,18 @@ def test_a_pass_that_returns_no_graph_is_named() -> None:
 
     with pytest.raises(gx.GraphError, match=r"broken.*NoneType.*first"):
         graph().apply(first, broken)
+
+
+def test_a_pass_that_goes_back_leaves_the_histories_of_others_alone() -> None:
+    x = gx.input("x", (2,))
+    first = gx.Graph({"y": gx.relu(x)})
+    other = gx.Graph({"y": gx.tanh(x)})
+    second = first.apply(passes.inference())
+    back = second.apply(lambda graph: graph.history[0])
+    assert back == first
+    assert back is not first
+    assert [id(graph) for graph in back.history] == [id(first), id(second)]
+    assert second.apply(lambda graph: other).history == (first, second)
+    assert second.apply(lambda graph: graph).history == (first, second)
+    assert first.history == other.history == ()
+    assert other.made_by == "declare"
