@@ -10,6 +10,7 @@ from graphc.passes.backward import backward
 from graphc.passes.checkpoint import checkpoint
 from graphc.passes.clip_gradients import clip_gradients
 from graphc.passes.define import Pass, define
+from graphc.passes.fold_batch_norm import fold_batch_norm
 from graphc.passes.inference import inference
 from graphc.passes.insert_dropout import insert_dropout
 from graphc.passes.rmsprop import rmsprop
@@ -26,6 +27,7 @@ __all__ = [
     "checkpoint",
     "clip_gradients",
     "define",
+    "fold_batch_norm",
     "inference",
     "insert_dropout",
     "rmsprop",
