@@ -51,6 +51,9 @@ def _monomial_text(monomial: Monomial, coefficient: int = 1) -> str:
     return "*".join(factors)
 
 
+_MOST_TERMS = 100
+
+
 class Dim:
     """A size that depends on named dimensions, in normal form. Immutable and hashable.
 
@@ -65,6 +68,8 @@ class Dim:
     terms: dict[Monomial, int]
 
     def __init__(self, terms: dict[Monomial, int]) -> None:
+        if len(terms) > _MOST_TERMS:  # a product of twenty sums would have a million
+            raise GraphError(f"a size of {len(terms)} terms: at most {_MOST_TERMS} are kept")
         self.terms = dict(sorted(terms.items(), key=lambda item: _order(item[0])))
         self._text: str | None = None
         self._hash = hash(frozenset(self.terms.items()))

@@ -288,13 +288,13 @@ class _Reader:
     def _coerce(self, value: Any, hint: Any, type_: TensorType) -> Any:
         """A dtype is written as its name, a constant's elements as numbers or base64."""
         text = str(hint)
-        try:
-            if "ndarray" in text:
-                return self._array(value, type_)
-            if "dtype" in text and isinstance(value, str):
+        if "ndarray" in text:
+            return self._array(value, type_)
+        if "dtype" in text and isinstance(value, str):
+            try:
                 return dtype_of(value)
-        except GraphError as error:
-            raise self.fail(str(error)) from None
+            except GraphError as error:
+                raise self.fail(str(error)) from None
         return value
 
     def _array(self, value: Any, type_: TensorType) -> np.ndarray[Any, Any]:

@@ -93,3 +93,16 @@ def test_a_signalling_nan_prints_its_bits() -> None:
     bits = np.array([0x7F800001, 0x7FC00001], np.uint32)
     graph = gx.Graph({"y": gx.constant(bits.view(np.float32))})
     assert np.array_equal(gx.interpret(gx.parse(str(graph)), {})["y"].view(np.uint32), bits)
+
+
+def test_a_product_of_many_sums_is_refused_at_once() -> None:
+    row = "graphc 1\ngraph (x: f32[{}]) {{\n  return x=%x\n}}"
+    for factor in ("(A+B+C+D+E+F+G+H)", "(A//2+B//3+C//5+D//7+E//11)"):
+        with pytest.raises(gx.ParseError, match="at most 100 are kept"):
+            gx.parse(row.format("*".join([factor] * 40)))
+
+
+def test_a_wrong_constant_is_told_once() -> None:
+    with pytest.raises(gx.ParseError) as caught:
+        gx.parse("graphc 1\ngraph () {\n  %c: f32[2] = constant() value=[1.0]\n  return y=%c\n}")
+    assert str(caught.value).count("line 3:") == 1
