@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from graphc.compiler.binding import Array, Sizes, bind_inputs, bind_variables, failed, gather
+from graphc.compiler.bound import BoundProgram, bind
 from graphc.compiler.lower import group, legalize, order
 from graphc.compiler.memory import plan_memory
 from graphc.compiler.plan import Plan
@@ -181,6 +182,36 @@ class Program:
         if self._check_finite:
             self._finite(named_outputs)
         return named_outputs
+
+    def bind(self, variables: Mapping[str, Array]) -> BoundProgram:
+        """This program with its variables: ``bound(image=x)`` needs inputs alone.
+
+        What depends on variables alone (a folded ``batch_norm``, a scaled weight) is computed now,
+        once. Later changes of ``variables`` are not seen: bind again.
+        Raises GraphError where the graph has updates (apply ``passes.inference()`` first), or where
+        the variables do not fit.
+
+        >>> import graphc as gx
+        >>> x, w = gx.input("x", ("N",)), gx.parameter("w", (), init=2)
+        >>> program = gx.compile(gx.Graph({"y": x * gx.square(w)}))
+        >>> bound = program.bind(program.init())
+        >>> bound(x=[1.0])["y"], [node.op.name for node in bound.graph.nodes]
+        (array([4.], dtype=float32), ['input', 'state', 'mul'])
+        """
+        return bind(self, self._variables(variables))
+
+    def like(self, graph: Graph, sizes: Mapping[str, int] | None = None) -> Program:
+        """Another graph compiled as this one was, with room for ``sizes`` from the start."""
+        return Program(
+            graph,
+            self.backend,
+            memory_limit=self._memory_limit,
+            check_finite=self._check_finite,
+            reuse_outputs=self._reuse_outputs,
+            poison=self._poison,
+            verify=self._verify,
+            sizes=sizes,
+        )
 
     def _variables(self, variables: Mapping[str, Any]) -> dict[str, Array]:
         held = bind_variables(self.graph, variables)
