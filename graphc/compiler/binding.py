@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -217,17 +216,21 @@ def _check_writable(graph: Graph, arrays: Mapping[str, Array]) -> None:
                 f"{describe(leaves[name])}\n  to fix: variables[{name!r}].copy()",
                 nodes=[leaves[name]],
             )
-    # Sorted by address, only neighbours can overlap.
-    spans = sorted(
+    # By address: how far any array before has reached, and how far one that is overwritten.
+    reach = overwritten = (0, "")
+    for start, size, second in sorted(
         (array.__array_interface__["data"][0], array.nbytes, name)
         for name, array in arrays.items()
         if array.nbytes
-    )
-    for (start, size, first), (other, _, second) in pairwise(spans):
-        if start + size > other and (first in updated or second in updated):
+    ):
+        end, first = reach if second in updated else overwritten
+        if end > start:
             raise GraphError(
                 f"the variables {first!r} and {second!r} share memory, but an update overwrites "
                 f"them in place\n  {describe(leaves[first])}\n  {describe(leaves[second])}\n"
                 "  to fix: copy one of them (tied weights are one parameter in the graph)",
                 nodes=[leaves[first], leaves[second]],
             )
+        reach = max(reach, (start + size, second))
+        if second in updated:
+            overwritten = max(overwritten, (start + size, second))

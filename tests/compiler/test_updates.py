@@ -185,3 +185,15 @@ def test_the_interpreter_takes_its_arguments_by_name_too() -> None:
     x = gx.input("x", (2,))
     graph = gx.Graph({"y": x * 2})
     assert gx.interpret(graph=graph, variables={}, x=[1.0, 2.0])["y"].tolist() == [2.0, 4.0]
+
+
+def test_an_updated_array_inside_a_longer_one_is_found() -> None:
+    a, b, c = gx.parameter("a", (9,)), gx.parameter("b", (2,)), gx.parameter("c", (2,))
+    graph = gx.Graph({"y": gx.sum(a) + gx.sum(b)}, updates={c: c * 2})
+    program, memory = gx.compile(graph), np.ones(13, np.float32)
+    # Read-only arrays may lie in each other; b stands between a and c in memory.
+    with pytest.raises(gx.GraphError, match="'a' and 'c' share memory"):
+        program({"a": memory[:9], "b": memory[2:4], "c": memory[6:8]})
+    side_by_side = {"a": memory[:9], "b": memory[2:4], "c": memory[9:11]}
+    assert program(side_by_side)["y"] == 11
+    assert memory.tolist() == [1.0] * 9 + [2.0, 2.0, 1.0, 1.0]
