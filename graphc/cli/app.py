@@ -80,7 +80,9 @@ def _options(
 def demo(
     seed: Seed = 0,
     out: Annotated[Path, typer.Option("--out", "-o", help="folder to write")] = Path("demo"),
-    epochs: Annotated[int | None, typer.Option(help="instead of the usual number")] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="for a quicker look", show_default=str(Recipe.epochs))
+    ] = None,
 ) -> None:
     """Train a LeNet-5 on the shipped digits, with and without shifts, and show all that it is."""
     from graphc.cli.demo import run
@@ -104,7 +106,7 @@ def draw(
     model: Model,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help=".svg, .png, .dot or .json [default: MODEL.svg]"),
+        typer.Option("--out", "-o", help=".svg, .png, .dot or .json", show_default="MODEL.svg"),
     ] = None,
     stage: StageOption = Stage.FORWARD,
     fold: Annotated[
@@ -144,7 +146,8 @@ def train(
     decay: Annotated[float, typer.Option(help="weight decay")] = Recipe.decay,
     shift: Annotated[int, typer.Option(help="move each image by up to so many pixels")] = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="[default: MODEL.safetensors]")
+        Path | None,
+        typer.Option("--out", "-o", help="the file", show_default="MODEL.safetensors"),
     ] = None,
     checkpoint: Annotated[
         Path | None, typer.Option(help="folder for a checkpoint after each epoch")

@@ -26,9 +26,9 @@ class Recipe:
     """SGD with momentum and weight decay; the rate falls in a straight line to 0."""
 
     epochs: int = 20
-    batch_size: int = 64
+    batch_size: int = 32
     lr: float = 0.05
-    decay: float = 5e-4
+    decay: float = 2e-3
     momentum: float = 0.9
     shift: int = 0  # pixels
 

@@ -399,7 +399,7 @@ MISTAKES: list[tuple[dict[str, Any], str]] = [
     ({"lr": lambda epoch: "big"}, "lr at epoch 0 is 'big', not a number"),
     ({"metrics": ("acuracy",)}, "'acuracy' is neither 'accuracy' nor .* did you mean 'accuracy'"),
     ({"metrics": ("logits",)}, "'logits' is neither 'accuracy' nor a scalar output"),
-    ({"keep": "best"}, "'validation/accuracy', which is not measured.*\n.*pass validation="),
+    ({"keep": "best"}, "'validation/accuracy', which is not measured(?s:.*)pass validation="),
     (
         {"keep": "best", "monitor": "validation/acc", "validation": dataset()},
         "needs the metric 'validation/acc', which is not measured: did you mean",
