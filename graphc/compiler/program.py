@@ -15,6 +15,7 @@ import numpy as np
 
 from graphc.compiler.binding import Array, Sizes, bind_inputs, bind_variables, failed, gather
 from graphc.compiler.bound import BoundProgram, bind
+from graphc.compiler.initial import initial_variables
 from graphc.compiler.lower import group, legalize, order
 from graphc.compiler.memory import plan_memory
 from graphc.compiler.plan import Plan
@@ -22,7 +23,6 @@ from graphc.compiler.registry import backend_of
 from graphc.compiler.verify_plan import verify_plan
 from graphc.ir.errors import BackendError, GraphError
 from graphc.ir.graph import Graph
-from graphc.ir.leaves import SEED, STEP, Parameter, State, stream_number
 from graphc.ir.naming import suggest
 from graphc.ir.node import Node, describe
 
@@ -142,17 +142,7 @@ class Program:
         >>> gx.compile(gx.Graph({"w": w})).init(seed=1)["w"]
         array([0.5, 0.5], dtype=float32)
         """
-        if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)):
-            raise GraphError(f"seed={seed!r} is not an int")
-        if not 0 <= seed < 2**64:
-            raise GraphError(f"seed={seed} must be at least 0 and less than 2**64")
-        variables: dict[str, Array] = {}
-        for name, leaf in {**self.graph.parameters, **self.graph.states}.items():
-            if leaf not in (SEED, STEP):
-                variables[name] = _initial(leaf, name, int(seed))
-        variables["random/seed"] = np.array(seed, np.uint64)
-        variables["step"] = np.array(0, np.int64)
-        return variables
+        return initial_variables(self.graph, seed)
 
     # -- running ------------------------------------------------------------------------------
 
@@ -327,14 +317,6 @@ def _names(node: Node) -> frozenset[str]:
     from graphc.ir.dims import names
 
     return names(node.shape)
-
-
-def _initial(leaf: Node, name: str, seed: int) -> Array:
-    assert isinstance(leaf.op, (Parameter, State))
-    key = np.array([seed, stream_number(f"init/{name}")], np.uint64)
-    random = np.random.Generator(np.random.Philox(key=key))
-    shape = leaf.type.concrete({})
-    return np.array(leaf.op.init.sample(random, shape), leaf.dtype, order="C").reshape(shape)
 
 
 def compile(

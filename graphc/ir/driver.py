@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
 
 from graphc.ir.errors import GraphError
 from graphc.ir.graph import BIRTHS, Graph
@@ -15,9 +17,17 @@ def pass_name(function: Callable[[Graph], Graph]) -> str:
     return str(getattr(function, "name", None) or getattr(function, "__name__", "pass"))
 
 
-def run(graph: Graph, passes: Sequence[Callable[[Graph], Graph]]) -> Graph:
+def run(
+    graph: Graph,
+    passes: Sequence[Callable[[Graph], Graph]],
+    check: Mapping[str, Any] | None = None,
+) -> Graph:
     """``graph`` after ``passes``. An error names the pass and those that ran before it."""
     done: list[str] = []
+    # By name and only when asked for: who can run graphs stands layers above.
+    judge = None
+    if check is not None:
+        judge = import_module("graphc.compiler.validate").Judge(graph, check)
     for function in passes:
         name = pass_name(function)
         if not callable(function):
@@ -39,6 +49,10 @@ def run(graph: Graph, passes: Sequence[Callable[[Graph], Graph]]) -> Graph:
         if result.born < before:
             result = result.rebuild()
         result.follow(graph, name, seconds)
+        if judge is not None:
+            judge.follow(result, name, getattr(function, "changes", ()), done)
         done.append(name)
         graph = result
+    if judge is not None:
+        judge.finish()
     return graph

@@ -14,7 +14,7 @@ from graphc.passes.optimizer import number, parameter_gradients
 TINY = 1e-6  # PyTorch's, against a norm of 0
 
 
-@define
+@define(changes="grad/*")
 def clip_gradients(norm: float) -> Callable[[Graph], Graph]:
     """grad/w -> grad/w · min(1, norm/(‖all gradients‖ + 1e-6)).
 

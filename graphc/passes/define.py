@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, ParamSpec, overload
+from collections.abc import Callable, Sequence
+from typing import Any, ParamSpec, Protocol, overload
 
 from graphc.ir import Graph, GraphError
 
@@ -16,15 +16,20 @@ Function = Callable[[Graph], Graph]
 class Pass:
     """A function Graph -> Graph, or one that takes options and gives such a function.
 
-    Attributes: ``name`` (what the history calls it), ``law`` (one line: what it does). The repr is
-    what the user wrote, e.g. ``passes.sgd(lr=0.1)``.
+    Attributes: ``name`` (what the history calls it), ``law`` (one line: what it does), ``changes``
+    (globs of the outputs whose values it changes on purpose; empty: of none). The repr is what the
+    user wrote, e.g. ``passes.sgd(lr=0.1)``.
     """
 
     name: str
     law: str
+    changes: tuple[str, ...]
 
-    def __init__(self, function: Callable[..., Any], call: str = "") -> None:
+    def __init__(
+        self, function: Callable[..., Any], call: str = "", changes: Sequence[str] = ()
+    ) -> None:
         functools.update_wrapper(self, function)
+        self.changes = tuple(changes)
         self.name = function.__name__
         self.law = (function.__doc__ or "").strip().split("\n", 1)[0]
         self._function = function
@@ -41,7 +46,7 @@ class Pass:
         if graphs or not callable(result):
             raise self._no_graph(f"gave a {type(result).__name__}, not a Graph")
         shown = [*map(repr, args), *(f"{key}={value!r}" for key, value in options.items())]
-        configured = Pass(self._function, f"{self.name}({', '.join(shown)})")
+        configured = Pass(self._function, f"{self.name}({', '.join(shown)})", self.changes)
         configured._function = result
         return configured
 
@@ -62,15 +67,31 @@ class Pass:
         return f"passes.{self._call}"
 
 
+class _Define(Protocol):
+    """``define`` with its options given."""
+
+    @overload
+    def __call__(self, function: Function, /) -> Pass: ...
+    @overload
+    def __call__(self, function: Callable[Options, Function], /) -> Callable[Options, Pass]: ...
+
+
 @overload
-def define(function: Function) -> Pass: ...
+def define(function: Function, /) -> Pass: ...
 @overload
-def define(function: Callable[Options, Function]) -> Callable[Options, Pass]: ...
-def define(function: Callable[..., Any]) -> Any:
+def define(function: Callable[Options, Function], /) -> Callable[Options, Pass]: ...
+@overload
+def define(*, changes: str | Sequence[str]) -> _Define: ...
+def define(
+    function: Callable[..., Any] | None = None, /, *, changes: str | Sequence[str] = ()
+) -> Any:
     """Make a pass of a function Graph -> Graph, or of one that takes options and gives such one.
 
     Its name is the function's, its law the first line of the docstring. Check the options in the
     outer function: there the user's own line is still in the traceback.
+
+    changes: a glob of outputs (or several) whose values the pass changes on purpose, ``"*"`` for
+    all: ``graph.apply(…, check=inputs)`` raises where a pass changes any other.
 
     >>> import graphc as gx
     >>> from graphc import passes
@@ -85,4 +106,7 @@ def define(function: Callable[..., Any]) -> Any:
     >>> list(graph.outputs), graph.made_by, forget(output="z")
     (['y'], 'forget', passes.forget(output='z'))
     """
-    return Pass(function)
+    globs = (changes,) if isinstance(changes, str) else tuple(changes)
+    if function is None:
+        return functools.partial(Pass, changes=globs)
+    return Pass(function, changes=globs)

@@ -9,7 +9,7 @@ from graphc.ops.random import Dropout
 from graphc.passes.define import define
 
 
-@define
+@define(changes="*")
 def inference() -> Callable[[Graph], Graph]:
     """track(v, s) -> s, dropout(x) -> x (or p·x); no updates.
 

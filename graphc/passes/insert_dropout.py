@@ -18,7 +18,7 @@ from graphc.passes.select import Where, factors, only_before_backward, select
 Retain = float | Mapping[str, float]
 
 
-@define
+@define(changes="*")
 def insert_dropout(
     *rates: object,
     retain: Retain | None = None,

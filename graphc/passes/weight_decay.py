@@ -17,7 +17,7 @@ from graphc.passes.optimizer import number
 from graphc.passes.select import Where, only_before_backward, select
 
 
-@define
+@define(changes=("penalty", "objective"))
 def weight_decay(
     rate: float, *, roles: Sequence[str] = ("weight",), where: Where = None
 ) -> Callable[[Graph], Graph]:
