@@ -397,8 +397,8 @@ RUNNING = [
         ("a",),
     ),
     Mistake(
-        "integers into a float", PAIR + "y = program({}, a=good, b=good.astype('int64'))",
-        gx.DTypeError, ("'b' is int64", "to fix: b=b.astype('float32')"), ("b",),
+        "complex into a float", PAIR + "y = program({}, a=good, b=good.astype('complex64'))",
+        gx.DTypeError, ("'b' is complex64", "to fix: b=b.astype('float32')"), ("b",),
     ),
     Mistake(
         "strings into a float", PAIR + "y = program({}, a=[['1', '2', '3']], b=good[:1])",

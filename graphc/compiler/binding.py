@@ -80,12 +80,12 @@ def _cast(name: str, node: Node, value: Any) -> Array:
     if array.dtype == node.dtype:
         return array
     wanted = node.dtype
-    if array.dtype.kind in "iub" and is_float(wanted) and not _python_numbers(value):
-        scale = " / 255" if array.dtype == np.uint8 else ""
+    # An image of bytes: 0 to 255 where the network was declared for 0 to 1. No error would follow.
+    if array.dtype == np.uint8 and is_float(wanted) and not _python_numbers(value):
         raise DTypeError(
-            f"the input {name!r} is {array.dtype.name}, but it is declared {short(wanted)}: "
-            f"{describe(node)}\n  graphc never rescales or converts integers to floats by itself\n"
-            f"  to fix: {name}={name}.astype('{wanted.name}'){scale}",
+            f"the input {name!r} is uint8, but it is declared {short(wanted)}: {describe(node)}\n"
+            "  graphc never rescales by itself\n"
+            f"  to fix: {name}={name}.astype('{wanted.name}') / 255",
             nodes=[node],
         )
     if not np.can_cast(array.dtype, wanted, "same_kind") and not _python_numbers(value):

@@ -374,3 +374,15 @@ def test_the_backend_is_the_argument_then_the_environments(
     assert gx.compile(graph).backend.name == "numpy"
     with pytest.raises(gx.GraphError, match="no backend 'numppy'"):
         gx.compile(graph, backend="numppy")
+
+
+@pytest.mark.parametrize("given", ["int64", "uint16", "bool", "float64", "float16", "uint8"])
+def test_inputs_cast_as_numpys_same_kind(given: str) -> None:
+    x = gx.input("x", (2,))
+    program, value = gx.compile(gx.Graph({"y": x * 0.5})), np.array([0, 1], given)
+    if given == "uint8":  # an image of bytes, most likely: NumPy would not ask
+        with pytest.raises(gx.DTypeError, match=r"x.astype\('float32'\) / 255"):
+            program({}, x=value)
+        return
+    assert np.can_cast(given, "float32", "same_kind")
+    assert program({}, x=value)["y"].tolist() == [0.0, 0.5]
