@@ -318,6 +318,29 @@ def _unary(draw: _Draw) -> Value | None:
             return Value(gx.sign(x) * 0.5, -0.5, 0.5)
 
 
+@maker(2)
+def _activation(draw: _Draw) -> Value | None:
+    value = draw.pick(lambda v: True)
+    assert value is not None
+    x, high = value.node, max(value.high, 0)
+    name = draw.random.choice(
+        ["sin", "cos", "erf", "expm1", "log1p", "softplus", "elu", "gelu", "silu", "clip"]
+    )
+    match name:
+        case "sin" | "cos" | "erf":
+            return Value(getattr(gx, name)(x), -1, 1)
+        case "expm1":
+            return Value(gx.expm1(x * 0.5), *_through(lambda t: math.expm1(t / 2), value))
+        case "log1p":
+            return Value(gx.log1p(gx.abs(x)), 0, math.log1p(value.size))
+        case "softplus":
+            return Value(gx.softplus(x), 0, high + 1)
+        case "clip":
+            return Value(gx.clip(x, -0.7, 1.3), -0.7, 1.3)
+        case _:
+            return Value(getattr(gx, name)(x), -1, high)
+
+
 @maker(7)
 def _binary(draw: _Draw) -> Value | None:
     left = draw.pick(lambda v: True)
@@ -406,6 +429,25 @@ def _reduction(draw: _Draw) -> Value | None:
         return Value(gx.sum(x, axis, keep), *_around(value.low * count, value.high * count, 0))
     function = {"mean": gx.mean, "max": gx.max, "min": gx.min}[name]
     return Value(function(x, axis, keep), value.low, value.high)
+
+
+@maker(2)
+def _along(draw: _Draw) -> Value | None:
+    value = draw.pick(lambda v: v.node.ndim > 0)
+    if value is None:
+        return None
+    x = value.node
+    axis = draw.random.randrange(x.ndim)
+    if draw.random.random() < 0.5:
+        # The largest, read from where it stands.
+        return Value(gx.gather(x, axis, gx.argmax(x, axis, True)), value.low, value.high)
+    count = draw.most([x.shape[axis]])
+    return Value(gx.cumsum(x, axis), *_around(value.low * count, value.high * count, 0))
+
+
+@maker(1)
+def _embedding(draw: _Draw) -> Value | None:
+    return Value(gx.embedding(draw.labels, draw.parameter((CLASSES, 3)).node), -1, 1)
 
 
 @maker(2)

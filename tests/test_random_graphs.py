@@ -33,6 +33,7 @@ MADE_BY_PASSES = {
     "conv2d_weight_grad",
     "edge",
     "eq",
+    "gather_grad",
     "max_pool2d_scatter",
     "max_pool2d_take",
 }

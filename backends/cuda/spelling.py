@@ -32,9 +32,8 @@ _NAN = {
 _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 _ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
 # Functions of the C library in the operands' own precision: expf for float32, exp for float64.
-_FUNCTIONS = {"abs": "fabs"} | {
-    name: name for name in ("exp", "log", "sqrt", "tanh", "erf", "sin", "cos", "floor", "pow")
-}
+_SAME = ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "erf", "sin", "cos", "floor", "pow")
+_FUNCTIONS = {"abs": "fabs"} | {name: name for name in _SAME}
 
 
 class Unsupported(Exception):

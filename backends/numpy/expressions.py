@@ -92,7 +92,7 @@ def main_axis(axes: Sequence[Axis]) -> Axis:
     symbolic = [axis for axis in axes if not isinstance(axis.extent, int)]
     if symbolic:
         return symbolic[0]
-    return max(axes, key=lambda axis: axis.extent)
+    return max(axes, key=lambda axis: axis.extent if isinstance(axis.extent, int) else 0)
 
 
 # -- axes of extent 1 are no axes -----------------------------------------------------------------
@@ -138,7 +138,10 @@ def gemm_drop_ones(step: Gemm) -> Gemm:
             found = {axis for axis, coefficient in index.terms if coefficient > 0}
             if found <= ones and load.fill is not None and not total(index, size):
                 ones -= found  # a mask is cut along an axis, forwards
-    keep = lambda group: tuple(axis for axis in group if axis not in ones)  # noqa: E731
+
+    def keep(group: tuple[Axis, ...]) -> tuple[Axis, ...]:
+        return tuple(axis for axis in group if axis not in ones)
+
     memo: dict[Expr, Expr] = {}
     a, b = _without(step.a, ones, memo), _without(step.b, ones, memo)
     assert isinstance(a, Load)
@@ -253,8 +256,9 @@ def fold_apply(expr: Apply, args: Sequence[Number | None]) -> Number | None:
 _FOLDS: dict[str, Any] = {
     "add": np.add, "sub": np.subtract, "mul": np.multiply, "div": np.divide, "max": np.maximum,
     "min": np.minimum, "neg": np.negative, "exp": np.exp, "log": np.log, "sqrt": np.sqrt,
-    "tanh": np.tanh, "abs": np.absolute, "relu": lambda x: np.maximum(x, 0), "eq": np.equal,
-    "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
+    "expm1": np.expm1, "log1p": np.log1p, "tanh": np.tanh, "abs": np.absolute,
+    "relu": lambda x: np.maximum(x, 0), "eq": np.equal, "ne": np.not_equal, "lt": np.less,
+    "le": np.less_equal, "gt": np.greater,
     "ge": np.greater_equal, "and": np.logical_and, "or": np.logical_or, "not": np.logical_not,
     "cast": np.asarray,
 }  # fmt: skip

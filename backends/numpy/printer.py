@@ -32,6 +32,8 @@ from graphc.ir.dims import Dim, Size
 from graphc.ir.errors import BackendError
 from graphc.ir.types import TensorType
 
+from .helpers import HELPERS
+
 WIDTH = 140
 LETTERS = "abcdefgh"  # what a loop calls its views
 
@@ -55,6 +57,9 @@ CALLS = {
     "floor": "np.floor({0}, out={out})",
     "sin": "np.sin({0}, out={out})",
     "cos": "np.cos({0}, out={out})",
+    "expm1": "np.expm1({0}, out={out})",
+    "log1p": "np.log1p({0}, out={out})",
+    "erf": "erf({0}, {out})",
     "eq": "np.equal({0}, {1}, out={out})",
     "ne": "np.not_equal({0}, {1}, out={out})",
     "lt": "np.less({0}, {1}, out={out})",
@@ -74,30 +79,11 @@ CALLS = {
     "min_reduce": "np.minimum.reduce({0}, axis={axis}, out={out})",
     "argmax": "np.argmax({0}, axis={axis}, out={out})",
     "uniform": "uniform({out}, {0}, {1}, {stream})",
-    "inside": "inside({0}, {1}, {2})",
-}
-
-HELPERS = {
-    "fit": """
-def fit(n, c, k, d, size):  # two slices: the a of range(n) where (c*a + k)/d is whole and in \
-range(size), and where it points
-    a = [a for a in range(n) if (c * a + k) % d == 0 and 0 <= c * a + k < size * d]
-    ends = [(p[0], p[-1] + 1) if p else (0, 0) for p in (a, [(c * p + k) // d for p in a])]
-    steps = d // math.gcd(c, d), c // math.gcd(c, d)
-    return [slice(*end, step) for end, step in zip(ends, steps)]
-""",
-    "uniform": """
-def uniform(out, seed, step, stream):
-    key, counter = np.array([int(seed), stream], np.uint64), [0, 0, int(step), 0]
-    bits = np.random.Philox(key=key, counter=counter)
-    np.random.Generator(bits).random(out=out, dtype=np.float32)
-""",
-    "inside": """
-def inside(labels, low, high):
-    if labels.size and not low <= labels.min() <= labels.max() < high:
-        raise ValueError(f"a label is outside [{low}, {high}): they run from {labels.min()} to \
-{labels.max()}")
-""",
+    "inside": "inside({0}, {1}, {2}, {what!r})",
+    "cumsum": "np.cumsum({0}, axis={axis}, out={out})",
+    "cumsum_back": "np.cumsum(np.flip({0}, {axis}), axis={axis}, out=np.flip({out}, {axis}))",
+    "gather": "gather({out}, {0}, {1}, {batch})",
+    "gather_grad": "gather_grad({out}, {0}, {1}, {batch})",
 }
 
 HEAD = """# A step printed by graphc. It needs NumPy alone; run(variables, inputs) is at the end.

@@ -177,7 +177,15 @@ class Scheduler:
                     Scalar(Linear(b) if isinstance(b, dims.Dim) else b)
                     for b in (options["low"], options["high"])
                 )
-                self.emit(step.node, Call("inside", (*args, *bounds), None, pointwise=False))
+                what = (("what", options["what"]),)
+                self.emit(step.node, Call("inside", (*args, *bounds), None, what, pointwise=False))
+            case "cumsum":
+                name = "cumsum_back" if options["reverse"] else "cumsum"
+                axis = (("axis", options["axis"]),)
+                self.emit(step.node, Call(name, args, out, axis, pointwise=False))
+            case "gather" | "gather_grad":
+                batch = (("batch", options["batch"]),)
+                self.emit(step.node, Call(step.name, args, out, batch, pointwise=False))
             case _:
                 raise BackendError(f"the numpy backend has no routine {step.name!r}")
 

@@ -33,7 +33,7 @@ BOOL = np.dtype(np.bool_)
 POINTWISE: dict[str, int] = {
     "add": 2, "sub": 2, "mul": 2, "div": 2, "pow": 2, "max": 2, "min": 2,
     "neg": 1, "exp": 1, "log": 1, "sqrt": 1, "tanh": 1, "sigmoid": 1, "relu": 1,
-    "abs": 1, "sign": 1, "floor": 1, "erf": 1, "sin": 1, "cos": 1,
+    "abs": 1, "sign": 1, "floor": 1, "erf": 1, "sin": 1, "cos": 1, "expm1": 1, "log1p": 1,
     "eq": 2, "ne": 2, "lt": 2, "le": 2, "gt": 2, "ge": 2,
     "and": 2, "or": 2, "not": 1, "select": 3, "cast": 1,
 }  # fmt: skip
@@ -299,8 +299,9 @@ class Gemm:
 
 @dataclass(frozen=True, slots=True)
 class Routine:
-    """Something a backend has a library call for: ``philox`` (seed, step -> uniform numbers of a
-    stream), ``check_range`` (labels -> nothing; fails where one is outside)."""
+    """Something a backend has a library call for: ``constant``; ``philox`` (seed, step -> uniform
+    numbers of a stream); ``check_range`` (labels -> nothing; fails where one is outside);
+    ``cumsum``; ``gather`` (x, index -> x at the indices) and its transpose ``gather_grad``."""
 
     node: Node
     name: str

@@ -1,6 +1,9 @@
 """The ops: one file per family, everything about an op in one place."""
 
 import graphc.ops.indexing  # noqa: F401  (defines x[…])
+from graphc.ops.activation import clip, elu, erf, expm1, gelu, leaky_relu, log1p, silu, softplus
+from graphc.ops.along import argmax, cumsum
+from graphc.ops.attention import scaled_dot_product_attention
 from graphc.ops.compare import (
     cast,
     equal,
@@ -15,7 +18,9 @@ from graphc.ops.compare import (
     where,
 )
 from graphc.ops.conv import conv2d, conv2d_input_grad, conv2d_weight_grad, convolve2d
+from graphc.ops.conv_transpose import conv_transpose2d
 from graphc.ops.core import constant, size
+from graphc.ops.einsum import einsum
 from graphc.ops.elementwise import (
     abs,
     add,
@@ -37,7 +42,9 @@ from graphc.ops.elementwise import (
     sub,
     tanh,
 )
+from graphc.ops.gather import embedding, gather, gather_grad
 from graphc.ops.linear import linear, matmul
+from graphc.ops.losses import binary_cross_entropy_with_logits, l1_loss, mse_loss, nll_loss
 from graphc.ops.norm import batch_norm, group_norm, layer_norm, local_response_norm
 from graphc.ops.pool import (
     avg_pool2d,
@@ -70,37 +77,53 @@ __all__ = [
     "adaptive_avg_pool2d",
     "add",
     "again",
+    "argmax",
     "avg_pool2d",
     "avg_pool2d_input_grad",
     "batch_norm",
+    "binary_cross_entropy_with_logits",
     "broadcast_to",
     "cast",
     "cat",
+    "clip",
     "concat",
     "constant",
     "conv2d",
     "conv2d_input_grad",
     "conv2d_weight_grad",
+    "conv_transpose2d",
     "convolve2d",
     "cos",
     "cross_entropy",
+    "cumsum",
     "div",
     "dropout",
     "edge",
+    "einsum",
+    "elu",
+    "embedding",
     "equal",
+    "erf",
     "exp",
+    "expm1",
     "flatten",
     "flip",
+    "gather",
+    "gather_grad",
+    "gelu",
     "grad_sum",
     "greater",
     "greater_equal",
     "group_norm",
+    "l1_loss",
     "layer_norm",
+    "leaky_relu",
     "less",
     "less_equal",
     "linear",
     "local_response_norm",
     "log",
+    "log1p",
     "log_softmax",
     "logical_and",
     "logical_not",
@@ -114,8 +137,10 @@ __all__ = [
     "mean",
     "min",
     "minimum",
+    "mse_loss",
     "mul",
     "neg",
+    "nll_loss",
     "not_equal",
     "one_hot",
     "pad",
@@ -123,11 +148,14 @@ __all__ = [
     "random_uniform",
     "relu",
     "reshape",
+    "scaled_dot_product_attention",
     "sigmoid",
     "sign",
+    "silu",
     "sin",
     "size",
     "softmax",
+    "softplus",
     "sqrt",
     "square",
     "squeeze",

@@ -214,14 +214,15 @@ def sweeps(
 ) -> tuple[Sweep, Sweep]:
     """The sweeps over height and width."""
     taps, steps, gaps = two(kernel), two(stride), two(dilation)
-    sides = _sides(padding)
+    rows, columns = sides(padding)
     return (
-        Sweep.of(plane[0], taps[0], steps[0], gaps[0], sides[0]),
-        Sweep.of(plane[1], taps[1], steps[1], gaps[1], sides[1]),
+        Sweep.of(plane[0], taps[0], steps[0], gaps[0], rows),
+        Sweep.of(plane[1], taps[1], steps[1], gaps[1], columns),
     )
 
 
-def _sides(padding: Padding) -> tuple[str | tuple[int, int], str | tuple[int, int]]:
+def sides(padding: Padding) -> tuple[str | tuple[int, int], str | tuple[int, int]]:
+    """The padding of height and width, each (before, after) or ``"same"``."""
     match padding:
         case int() | str():
             side = padding if isinstance(padding, str) else (padding, padding)

@@ -37,8 +37,9 @@ from graphc.ops.axes import one_axis, said_axis
 from graphc.ops.core import size
 from graphc.ops.counting import elements, per_element, traffic
 from graphc.ops.elementwise import exp
+from graphc.ops.mistake import mistake
+from graphc.ops.reduce import mean, wide
 from graphc.ops.reduce import sum as sum_
-from graphc.ops.reduce import wide
 
 __all__ = ["cross_entropy", "log_softmax", "one_hot", "softmax"]
 
@@ -168,20 +169,21 @@ def _log_softmax(x: Array, axis: int) -> Array:
 # -- labels ----------------------------------------------------------------------------------------
 
 
-def _check_labels(check: Check, label: Node) -> None:
+def check_labels(check: Check, label: Node, what: str = "labels") -> None:
+    """For ``infer``: labels and indices are int64."""
     if label.dtype != INT64:
         check.fail(
-            f"the labels are {short(label.dtype)}, not i64",
-            fix="declare them with dtype='int64', or gx.cast(label, 'int64')",
+            f"the {what} are {short(label.dtype)}, not i64",
+            fix=f"declare them with dtype='int64', or gx.cast({what}, 'int64')",
             error=DTypeError,
         )
 
 
-def _check_range(low: Lowering, label: Node, classes: Size) -> None:
+def check_range(low: Lowering, label: Node, classes: Size, what: str = "a label") -> None:
     """Labels are checked when the program runs: once, however many ops read them."""
 
     def build() -> tuple[Ref, ...]:
-        low.routine("check_range", [label], None, low=0, high=classes)
+        low.routine("check_range", [label], None, low=0, high=classes, what=what)
         return ()
 
     low.once(("check_range", label, classes), build)
@@ -211,7 +213,7 @@ class OneHot(Op):
     def infer(self, check: Check, *inputs: Node) -> TensorType:
         check.arity(1)
         (label,) = inputs
-        _check_labels(check, label)
+        check_labels(check, label)
         classes = check.at_least(self.classes, 1, "the number of classes")
         return TensorType(shape_of((*label.shape, classes)), dtype_of(self.dtype))
 
@@ -225,7 +227,7 @@ class OneHot(Op):
 
     def lower(self, low: Lowering, node: Node) -> None:
         (label,) = node.inputs
-        _check_range(low, label, self.classes)
+        check_range(low, label, self.classes)
         axes = low.axes(node.shape)
         here = apply("eq", Position(axes[-1], INT64), low.load(label, axes[:-1]))
         low.map(axes, low.out, axes, apply("cast", here, dtype=node.dtype))
@@ -250,7 +252,7 @@ class CrossEntropy(Op):
         logits, label = inputs
         check.ndim(logits, 2, "batch, classes")
         check.ndim(label, 1, "batch: one class number for each example")
-        _check_labels(check, label)
+        check_labels(check, label)
         dtype = check.floating(logits)
         what = f"there are {logits.shape[0]} rows of logits and {label.shape[0]} labels"
         check.equal(logits.shape[0], label.shape[0], what)
@@ -272,7 +274,7 @@ class CrossEntropy(Op):
         logits, label = node.inputs
         batch, classes = logits.shape
         dtype = node.dtype
-        _check_range(low, label, classes)
+        check_range(low, label, classes)
         below, _, total = exponentials(low, logits, 1)
         n, c = Axis("n", batch), Axis("c", classes)
         mine = apply("eq", Position(c, INT64), low.load(label, [n]))
@@ -344,14 +346,18 @@ def one_hot(label: Node, classes: Size | str, dtype: Any = "float32") -> Node:
     return make(OneHot(count, dtype_of(dtype)), label)
 
 
-def cross_entropy(logits: Node, label: Node) -> Node:
+def cross_entropy(logits: Node, label: Node, *, label_smoothing: float = 0.0) -> Node:
     """The mean over the batch of -log softmax(logits)[label], in nats: a scalar.
 
     logits: (N, C), floating; label: (N,), int64, each in [0, C): another one is a GraphError when
     the program runs. Never computes the exponential of a positive number, so no finite logits
     overflow. The gradient is (softmax(logits) - one_hot(label)) / N.
 
-    Raises ShapeError where the shapes are others, DTypeError where the dtypes are.
+    label_smoothing, in [0, 1]: how much of the target goes to all classes alike (Szegedy et al.
+    2016, section 7); above 0 the result is a sum with the mean of -log softmax.
+
+    Raises ShapeError where the shapes are others, DTypeError where the dtypes are, GraphError for
+    a label_smoothing outside [0, 1].
 
     >>> import graphc as gx
     >>> logits = gx.input("logits", ("N", 2))
@@ -360,4 +366,11 @@ def cross_entropy(logits: Node, label: Node) -> Node:
     >>> float(gx.interpret(graph, {}, logits=[[1000, 0], [0, 1000]], label=[0, 0])["loss"])
     500.0
     """
-    return make(CrossEntropy(), logits, label)
+    hard = make(CrossEntropy(), logits, label)
+    if not 0 <= label_smoothing <= 1:
+        what = f"label_smoothing={label_smoothing!r} is not in [0, 1]"
+        mistake("cross_entropy", what, error=GraphError, logits=logits)
+    if label_smoothing == 0:
+        return hard
+    even = mean(log_softmax(logits, 1))
+    return hard * (1 - label_smoothing) - even * float(label_smoothing)

@@ -85,6 +85,7 @@ NUMPY: dict[str, Callable[..., Any]] = {
     "max": np.maximum, "min": np.minimum, "neg": np.negative, "exp": np.exp, "log": np.log,
     "sqrt": np.sqrt, "tanh": np.tanh, "abs": np.abs, "sign": np.sign, "floor": np.floor,
     "sin": np.sin, "cos": np.cos, "erf": scipy.special.erf, "sigmoid": scipy.special.expit,
+    "expm1": np.expm1, "log1p": np.log1p,
     "relu": lambda x: np.maximum(x, x.dtype.type(0)),
     "eq": np.equal, "ne": np.not_equal, "lt": np.less, "le": np.less_equal, "gt": np.greater,
     "ge": np.greater_equal, "and": np.logical_and, "or": np.logical_or, "not": np.logical_not,
