@@ -126,7 +126,12 @@ from graphc.ops import (
 
 if TYPE_CHECKING:
     from graphc import analysis, data, models, nn, passes, train
+    from graphc.analysis.angular_update import angular_update
+    from graphc.analysis.compose_affine import compose_affine
     from graphc.analysis.cost import cost
+    from graphc.analysis.equivariance import equivariance
+    from graphc.analysis.gradient_check import gradient_check
+    from graphc.analysis.moments import moments
     from graphc.analysis.receptive_field import receptive_field
     from graphc.analysis.sharing import check_sharing
     from graphc.compiler.interpret import interpret
@@ -144,14 +149,19 @@ _MODULES = ("analysis", "data", "models", "nn", "passes", "train", "viz")
 _FROM = {
     "History": "graphc.train.history",
     "Program": "graphc.compiler.program",
+    "angular_update": "graphc.analysis.angular_update",
     "available_backends": "graphc.compiler.registry",
     "check_sharing": "graphc.analysis.sharing",
     "compile": "graphc.compiler.program",
+    "compose_affine": "graphc.analysis.compose_affine",
     "convolution_edges": "graphc.passes.unroll",
     "cost": "graphc.analysis.cost",
+    "equivariance": "graphc.analysis.equivariance",
     "fit": "graphc.train.fit",
+    "gradient_check": "graphc.analysis.gradient_check",
     "interpret": "graphc.compiler.interpret",
     "load": "graphc.train.checkpoint",
+    "moments": "graphc.analysis.moments",
     "receptive_field": "graphc.analysis.receptive_field",
     "save": "graphc.train.checkpoint",
 }
@@ -196,6 +206,7 @@ __all__ = [
     "add",
     "again",
     "analysis",
+    "angular_update",
     "argmax",
     "available_backends",
     "avg_pool2d",
@@ -208,6 +219,7 @@ __all__ = [
     "check_sharing",
     "clip",
     "compile",
+    "compose_affine",
     "concat",
     "constant",
     "conv2d",
@@ -228,6 +240,7 @@ __all__ = [
     "elu",
     "embedding",
     "equal",
+    "equivariance",
     "erf",
     "exp",
     "expm1",
@@ -238,6 +251,7 @@ __all__ = [
     "gather_grad",
     "gelu",
     "grad_sum",
+    "gradient_check",
     "greater",
     "greater_equal",
     "group_norm",
@@ -267,6 +281,7 @@ __all__ = [
     "min",
     "minimum",
     "models",
+    "moments",
     "mse_loss",
     "mul",
     "neg",

@@ -1,15 +1,31 @@
-"""Facts read off a graph: what it costs, what its units see, how gradients of shared values add."""
+"""Facts read off a graph: its cost, what its units see, how it moves, which gradient is wrong."""
 
+from graphc.analysis.angular_update import angular_update
+from graphc.analysis.compose_affine import compose_affine
 from graphc.analysis.cost import GraphCost, NodeCost, cost
+from graphc.analysis.equivariance import Break, Equivariance, equivariance
+from graphc.analysis.gradient_check import GradientCheck, NodeCheck, gradient_check
+from graphc.analysis.moments import Moments, NodeMoments, moments
 from graphc.analysis.receptive_field import ReceptiveField, receptive_field
 from graphc.analysis.sharing import Sharing, check_sharing
 
 __all__ = [
+    "Break",
+    "Equivariance",
+    "GradientCheck",
     "GraphCost",
+    "Moments",
+    "NodeCheck",
     "NodeCost",
+    "NodeMoments",
     "ReceptiveField",
     "Sharing",
+    "angular_update",
     "check_sharing",
+    "compose_affine",
     "cost",
+    "equivariance",
+    "gradient_check",
+    "moments",
     "receptive_field",
 ]

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from graphc.analysis.table import table
+from graphc.analysis.table import named, table
 from graphc.ir import Graph, GraphError, Node, dims
 from graphc.ir.leaves import Leaf, Parameter
 
@@ -49,7 +49,7 @@ class GraphCost:
     def __getitem__(self, node: Node | str) -> NodeCost:
         if isinstance(node, Node):
             return self.nodes[node]
-        return next(each for each in self if each.name == node)
+        return named(self, node)
 
     def __iter__(self) -> Iterator[NodeCost]:
         return iter(self.nodes.values())

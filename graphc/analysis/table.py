@@ -1,8 +1,31 @@
-"""Tables as text: how the facts of this folder print."""
+"""Tables of nodes: how the facts of this folder are looked up and print."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Protocol, TypeVar
+
+from graphc.ir import GraphError
+from graphc.ir.naming import suggest
+
+
+class Named(Protocol):
+    """A row about one node."""
+
+    @property
+    def name(self) -> str:
+        """What the printed IR calls it."""
+
+
+Row = TypeVar("Row", bound=Named)
+
+
+def named(rows: Iterable[Row], name: str) -> Row:
+    """The row of the node that the printed IR calls ``name``. Raises GraphError for none."""
+    found = {row.name: row for row in rows}
+    if name not in found:
+        raise GraphError(f"no node here is called {name!r}{suggest(name, found)}")
+    return found[name]
 
 
 def table(

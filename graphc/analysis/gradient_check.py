@@ -1,0 +1,343 @@
+"""Every gradient rule that a graph used, against finite differences: which one is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from graphc.analysis.double import evaluate, values
+from graphc.analysis.table import table
+from graphc.compiler.binding import Array, Sizes, bind_inputs, bind_variables, gather
+from graphc.ir import Graph, GraphError, Node, facts
+from graphc.ir.graph import post_order
+from graphc.ir.leaves import Input, Leaf, Parameter
+from graphc.ir.node import describe
+from graphc.ir.types import is_float
+from graphc.passes.backward import backward
+
+# A step relative to each element: the truncation of a central difference is its square, the
+# rounding of float64 is 1e-16 over it.
+STEP = 1e-5
+# One-sided differences that differ by more than this have a kink (of a ReLU, a maximum) between.
+KINK = 1e-3
+# How far elements near 0 move, relative to the typical one: first visibly, then hardly, so that
+# ties at 0 (max-pooling after a ReLU), where any slope is right, leave the others to be judged.
+LEAST = (1e-2, 1e-6)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCheck:
+    """One node's gradient rule: ``error`` is the worst of its inputs'.
+
+    ``operand``: which input that is; ``numeric`` and ``symbolic``: the two derivatives of the
+    target along a random direction of that input, through this node alone; ``line``: the user's.
+    """
+
+    node: Node
+    name: str
+    error: float
+    operand: str
+    numeric: float
+    symbolic: float
+
+    @property
+    def line(self) -> str:
+        """Where the user wrote it; empty where that is not known."""
+        return self.node.lines[0] if self.node.lines else ""
+
+
+@dataclass(frozen=True)
+class GradientCheck:
+    """What ``gx.gradient_check`` found; printed, a table, the worst first.
+
+    Attributes: ``nodes`` (a ``NodeCheck`` a node, the worst first), ``leaves`` (name of a
+    parameter or input to the error of its whole gradient, from end to end; after ``unshare`` not
+    of those that have edges), ``tolerance``,
+    ``graph`` (the one with the gradients). ``worst`` is the first of them, ``wrong`` those beyond
+    the tolerance, ``errors`` node to error, to colour a drawing by; true where nothing is wrong.
+    """
+
+    nodes: tuple[NodeCheck, ...]
+    leaves: dict[str, float]
+    tolerance: float
+    graph: Graph
+
+    @property
+    def worst(self) -> NodeCheck:
+        """The node whose rule is furthest off."""
+        return self.nodes[0]
+
+    @property
+    def wrong(self) -> tuple[NodeCheck, ...]:
+        """The nodes whose rule is off by more than the tolerance."""
+        return tuple(each for each in self.nodes if not each.error <= self.tolerance)
+
+    @property
+    def errors(self) -> dict[Node, float]:
+        """Node to error."""
+        return {each.node: each.error for each in self.nodes}
+
+    def __bool__(self) -> bool:
+        return not self.wrong
+
+    def __iter__(self) -> Iterator[NodeCheck]:
+        return iter(self.nodes)
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __str__(self) -> str:
+        wrong = set(self.wrong)
+        rows = [
+            (
+                "WRONG" if e in wrong else "",
+                e.name,
+                e.operand,
+                e.error,
+                e.numeric,
+                e.symbolic,
+                e.line,
+            )
+            for e in self.nodes
+        ]
+        head = ("", "node", "input", "error", "numeric", "symbolic", "line")
+        return table(head, rows)
+
+    __repr__ = __str__
+
+
+def gradient_check(
+    graph: Graph,
+    variables: Mapping[str, Any],
+    /,
+    *,
+    tolerance: float = 1e-6,
+    seed: int = 0,
+    inputs: Mapping[str, Any] | None = None,
+    **named: Any,
+) -> GradientCheck:
+    """Compare each node's gradient with finite differences, in float64; the worst first.
+
+    graph: with gradients (``passes.backward``), or with an output ``objective`` or ``loss``, which
+    is then differentiated by all parameters and floating-point inputs. variables, inputs (or
+    keywords): as ``gx.interpret`` takes them. tolerance: the relative error from which on a rule
+    counts as wrong. seed: of the random directions.
+
+    Each node is checked by itself: from the gradient that the graph gives its result, the gradient
+    that it hands to each input, numerically (the input moved along a random direction) and as the
+    graph has it. So a wrong rule shows at its own node and nowhere else, although everything below
+    it gets wrong gradients. ``leaves`` compares from end to end too. At a kink (a ReLU at 0) any
+    slope between the two sides is right.
+
+    Raises GraphError where nothing is differentiated, and what ``gx.interpret`` raises.
+
+    >>> import graphc as gx
+    >>> x = gx.input("x", (3,))
+    >>> graph = gx.Graph({"loss": gx.sum(gx.tanh(x) * x)})
+    >>> found = gx.gradient_check(graph, {}, x=[0.5, -1.0, 2.0])
+    >>> bool(found), sorted(each.name for each in found), max(found.leaves.values()) < 1e-6
+    (True, ['mul', 'sum', 'tanh'], True)
+    """
+    with_gradients = graph if graph.gradients else _differentiated(graph)
+    arrays, sizes = bind_inputs(graph, gather(inputs, named))
+    held = bind_variables(with_gradients, variables, writable=False)
+    check = _Check(with_gradients, held, arrays, sizes, np.random.default_rng(seed))
+    return check.run(tolerance)
+
+
+def _differentiated(graph: Graph) -> Graph:
+    outputs = (graph.outputs.get(name) for name in ("objective", "loss"))
+    target = next((node for node in outputs if node is not None), None)
+    if target is None:
+        raise GraphError(
+            "gradient_check needs a graph with gradients, or an output called 'objective' or "
+            "'loss'\n  to fix: gx.gradient_check(graph.apply(passes.backward('…')), …)"
+        )
+    leaves = [
+        node
+        for node in post_order([target])
+        if isinstance(node.op, (Parameter, Input)) and is_float(node.dtype)
+    ]
+    if not leaves:
+        raise GraphError(
+            f"gradient_check: {describe(target)} depends on no parameter and no floating-point "
+            "input",
+            nodes=[target],
+        )
+    return graph.apply(backward(target, wrt=leaves))
+
+
+@dataclass(frozen=True)
+class _Edge:
+    """``user`` reads ``source`` as its input number ``position``."""
+
+    user: Node
+    position: int
+    source: Node
+
+
+class _Check:
+    def __init__(
+        self,
+        graph: Graph,
+        variables: Mapping[str, Array],
+        inputs: Mapping[str, Array],
+        sizes: Sizes,
+        random: np.random.Generator,
+    ) -> None:
+        self.graph, self.sizes, self.random = graph, sizes, random
+        self.variables, self.inputs = variables, inputs
+        self.gradients = graph.gradients
+        roots = [*self.gradients, *self.gradients.values()]
+        self.values = values(graph, roots, variables, inputs, sizes)
+        self.edges: dict[Node, list[_Edge]] = {source: [] for source in self.gradients}
+        # What depends on a leaf that has a gradient has one too, or its users say it has none.
+        on_way = {n for n in self.gradients if isinstance(n.op, Leaf)}
+        for node in graph.nodes:
+            if is_float(node.dtype) and any(source in on_way for source in node.inputs):
+                on_way.add(node)
+                self.edges.setdefault(node, [])
+        for user in graph.nodes:
+            # The gradient of an edge stays there: share() sums it into its parameter's.
+            if user in self.gradients and user.op.name != "edge":
+                for position, source in enumerate(user.inputs):
+                    if source in self.edges:
+                        self.edges[source].append(_Edge(user, position, source))
+
+    def run(self, tolerance: float) -> GradientCheck:
+        worst: dict[Node, NodeCheck] = {}
+        for source, edges in self.edges.items():
+            for group, term in self._terms(source, edges):
+                error, numeric, symbolic = self._compare(group, term)
+                for edge in group:
+                    node = edge.user
+                    if node not in worst or not error <= worst[node].error:
+                        name, operand = self.graph.name(node), node.op.operand(edge.position)
+                        worst[node] = NodeCheck(node, name, error, operand, numeric, symbolic)
+        if not worst:
+            raise GraphError("gradient_check: no gradient flows through any op of this graph")
+        order = {node: i for i, node in enumerate(self.graph.nodes)}
+        ranked = sorted(worst.values(), key=lambda e: (-_rank(e.error), order[e.node]))
+        leaves = {
+            self.graph.name(node): self._end_to_end(node)
+            for node in self.gradients
+            if isinstance(node.op, Leaf)
+            and not any(user.op.name == "edge" for user in self.graph.users(node))
+        }
+        return GradientCheck(tuple(ranked), leaves, tolerance, self.graph)
+
+    # -- one node -----------------------------------------------------------------------------
+
+    def _terms(
+        self, source: Node, edges: Sequence[_Edge]
+    ) -> Iterator[tuple[Sequence[_Edge], Node | None]]:
+        """Which part of the gradient of ``source`` came by which edge; None for none.
+
+        All edges with the whole gradient, where a pass has melted the parts together.
+        """
+        if not edges:
+            return  # the target itself, or a leaf that only edges read
+        gradient = self.gradients.get(source)
+        if gradient is None:
+            yield from (([edge], None) for edge in edges)
+            return
+        parts = gradient.inputs if gradient.op.name == "grad_sum" else (gradient,)
+        speaking = edges
+        if len(parts) != len(edges):
+            speaking = [edge for edge in edges if not self._silent(edge)]
+        if len(parts) != len(speaking):
+            yield edges, gradient
+            return
+        by_edge = dict(zip(speaking, parts, strict=True))
+        for edge in edges:
+            yield [edge], by_edge.get(edge)
+
+    def _silent(self, edge: _Edge) -> bool:
+        """Whether the rule gives this input no gradient."""
+        with facts.derive(edge.user, gradient=True):
+            answers = edge.user.op.grad(edge.user, self.gradients[edge.user])
+        return answers[edge.position] is None
+
+    def _compare(self, group: Sequence[_Edge], term: Node | None) -> tuple[float, float, float]:
+        """(error, numeric, symbolic): what goes by these edges, the worst of a few directions."""
+        here = self.values[group[0].source]
+        size = sum(float(np.abs(w * self.values[e.user]).sum()) for e, w in self._weighed(group))
+        worst = (-1.0, 0.0, 0.0)
+        for least in LEAST:
+            direction = self._direction(here, least)
+            below = self._through(group, direction * -STEP)
+            above = self._through(group, direction * STEP)
+            slope = 0.0 if term is None else self.values[term] * direction
+            found = _error(below, above, slope, size)
+            worst = max(worst, found, key=lambda each: _rank(each[0]))
+        return worst
+
+    def _through(self, group: Sequence[_Edge], moved: Array) -> Array:
+        """Gradient · change of each element of the users, when their input is moved."""
+        changes = []
+        with np.errstate(all="ignore"):
+            for edge, weight in self._weighed(group):
+                arrays = [self.values[i] for i in edge.user.inputs]
+                arrays[edge.position] = arrays[edge.position] + moved
+                value = evaluate(edge.user, self.sizes, arrays) - self.values[edge.user]
+                changes.append((weight * value).ravel())
+        return np.concatenate(changes)
+
+    def _weighed(self, group: Sequence[_Edge]) -> Iterator[tuple[_Edge, Array]]:
+        for edge in group:
+            yield edge, self.values[self.gradients[edge.user]]
+
+    def _direction(self, value: Array, least: float) -> Array:
+        """A random direction, each element as large as the value it moves, or ``least`` times the
+        typical one."""
+        typical = float(np.sqrt(np.mean(np.square(value)))) if value.size else 0.0
+        scale = np.maximum(np.abs(value), least * typical) if typical > 0 else 1.0
+        return np.asarray(self.random.normal(size=value.shape) * scale)
+
+    # -- from end to end ----------------------------------------------------------------------
+
+    def _end_to_end(self, leaf: Node) -> float:
+        """The error of the whole gradient of a leaf, along one direction."""
+        target = next(n for n in self.gradients if self._is_target(n))
+        name, here = self.graph.name(leaf), self.values[leaf]
+        direction = self._direction(here, LEAST[0])
+
+        def run(step: float) -> Array:
+            moved = {name: here + direction * step}
+            variables, inputs = {**self.variables, **moved}, {**self.inputs, **moved}
+            found = values(self.graph, [target], variables, inputs, self.sizes)[target]
+            return np.asarray(found - self.values[target]).reshape(1)
+
+        slope = self.values[self.gradients[leaf]] * direction
+        return _error(run(-STEP), run(STEP), slope, abs(float(self.values[target])))[0]
+
+    def _is_target(self, node: Node) -> bool:
+        return node.shape == () and not any(u in self.gradients for u in self.graph.users(node))
+
+
+def _error(
+    below: Array, above: Array, slope: Array | float, size: float
+) -> tuple[float, float, float]:
+    """(error, numeric, symbolic) from what changes at -STEP and at STEP, element by element.
+
+    slope: the symbolic derivative, element by element of the input; size: of what was changed.
+    """
+    left, right = -below / STEP, above / STEP
+    middle = (left + right) / 2
+    # Of an element with a kink between, every slope from the one side's to the other's is right.
+    kinked = np.abs(right - left) > KINK * np.maximum(np.abs(left), np.abs(right))
+    low = float(np.where(kinked, np.minimum(left, right), middle).sum())
+    high = float(np.where(kinked, np.maximum(left, right), middle).sum())
+    symbolic, norm = float(np.sum(slope)), float(np.linalg.norm(slope))
+    numeric = min(max(symbolic, low), high)
+    # What rounding alone makes of a difference must not count.
+    scale = max(abs(numeric), abs(symbolic), norm, 1e-4 * size, 1e-300)
+    return abs(symbolic - numeric) / scale, numeric, symbolic
+
+
+def _rank(error: float) -> float:
+    """NaN is the worst."""
+    return float("inf") if error != error else error
