@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import ClassVar
 
 from graphc.ir import GraphError, Node, ShapeError
@@ -10,9 +9,9 @@ from graphc.ir.leaves import parameter
 from graphc.ir.node import describe
 from graphc.nn.layers import Linear, positive
 from graphc.nn.module import Module
-from graphc.ops.linear import linear, matmul
+from graphc.ops.attention import scaled_dot_product_attention
+from graphc.ops.linear import linear
 from graphc.ops.shape import reshape, transpose
-from graphc.ops.softmax import softmax
 
 
 class MultiheadAttention(Module):
@@ -56,7 +55,6 @@ class MultiheadAttention(Module):
         joined = linear(x, self.in_proj_weight, self.in_proj_bias)
         apart = reshape(joined, (batch, length, 3, self.num_heads, width))
         q, k, v = (transpose(apart[:, :, i], (0, 2, 1, 3)) for i in range(3))
-        scores = matmul(q, transpose(k, (0, 1, 3, 2))) * (1 / math.sqrt(width))
-        read = matmul(softmax(scores), v)
+        read = scaled_dot_product_attention(q, k, v)
         together = reshape(transpose(read, (0, 2, 1, 3)), (batch, length, self.embed_dim))
         return self.out_proj(together)  # type: ignore[no-any-return]

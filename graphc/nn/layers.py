@@ -134,7 +134,7 @@ class Conv2d(Weighted):
         super().__init__(bias, init, name)
         self.in_channels = in_channels
         self.out_channels = positive(self, "out_channels", out_channels)
-        self.kernel_size = _window(self, kernel_size)
+        self.kernel_size = window(self, kernel_size)
         self.stride, self.padding, self.dilation = stride, padding, dilation
         self.groups = positive(self, "groups", groups)
         if in_channels is not None:
@@ -222,7 +222,7 @@ class MaxPool2d(Module):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        self.kernel_size, self.stride = _window(self, kernel_size), stride
+        self.kernel_size, self.stride = window(self, kernel_size), stride
         self.padding = padding
 
     def forward(self, x: Node) -> Node:
@@ -247,7 +247,7 @@ class AvgPool2d(Module):
         name: str | None = None,
     ) -> None:
         super().__init__(name=name)
-        self.kernel_size, self.stride = _window(self, kernel_size), stride
+        self.kernel_size, self.stride = window(self, kernel_size), stride
         self.padding = padding
 
     def forward(self, x: Node) -> Node:
@@ -417,11 +417,12 @@ def positive(layer: Module, what: str, value: object) -> int:
     return value
 
 
-def _window(layer: Module, value: object) -> tuple[int, int]:
+def window(layer: Module, value: object, what: str = "kernel_size") -> tuple[int, int]:
+    """``value`` as (height, width): a positive int, or two."""
     sides = value if isinstance(value, (tuple, list)) else (value, value)
     if len(sides) != 2:
-        raise GraphError(f"{type(layer).__name__}: kernel_size is an int or (h, w), not {value!r}")
-    height, width = (positive(layer, "kernel_size", side) for side in sides)
+        raise GraphError(f"{type(layer).__name__}: {what} is an int or (h, w), not {value!r}")
+    height, width = (positive(layer, what, side) for side in sides)
     return height, width
 
 
