@@ -106,8 +106,8 @@ def cifar(depth: int, skip: bool) -> Net:
     return net
 
 
-def resnet(depths: tuple[int, ...], convolutions: int) -> Net:
-    """torchvision's ResNet with blocks of two or three convolutions."""
+def resnet(depths: tuple[int, ...], convolutions: int, *, skip: bool = True) -> Net:
+    """torchvision's ResNet with blocks of two or three convolutions, with skips or without."""
 
     def net(p: Params, x: Any) -> Any:
         x = jax.nn.relu(batch_norm(p, "bn1", conv(p, "conv1", x, 2, 3)))
@@ -127,7 +127,7 @@ def resnet(depths: tuple[int, ...], convolutions: int) -> Net:
                 if f"{layer}.downsample.0.weight" in p:
                     x = conv(p, f"{layer}.downsample.0", x, stride, 0)
                     x = batch_norm(p, f"{layer}.downsample.1", x)
-                x = jax.nn.relu(x + y)
+                x = jax.nn.relu(x + y if skip else y)
         return linear(p, "fc", x.mean((2, 3)))
 
     return net

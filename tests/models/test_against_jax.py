@@ -45,7 +45,6 @@ class Case:
     net: jax_nets.Net
     batch: int = 3
     gradients: bool = True  # whether JAX's are compiled, which takes seconds
-    narrow: bool = True  # whether the value is computed in float32 as well
 
 
 NETS = {
@@ -60,23 +59,19 @@ NETS = {
     "resnet, basic": Case(
         lambda: declared(ResNet(BasicBlock, (1, 2, 1, 1), 3, CLASSES), 33),
         jax_nets.resnet((1, 2, 1, 1), 2),
-        narrow=False,
     ),
     "resnet, bottleneck": Case(
         lambda: declared(ResNet(Bottleneck, (1, 2, 1, 1), 3, CLASSES), 33),
         jax_nets.resnet((1, 2, 1, 1), 3),
         gradients=False,
-        narrow=False,
     ),
     "resnet-v2": Case(
         lambda: declared(ResNetV2((2, 1, 1, 1), 3, CLASSES), 33),
         jax_nets.resnet_v2((2, 1, 1, 1)),
-        narrow=False,
     ),
     "unet-small": Case(lambda: entry("unet-small", 8), jax_nets.unet, 2),
     "transformer-block": Case(lambda: entry("transformer-block", 12), jax_nets.transformer, 2),
 }
-NARROW = [name for name, case in NETS.items() if case.narrow]
 
 
 def widened(graph: gx.Graph) -> gx.Graph:
@@ -129,31 +124,26 @@ def answers(name: str) -> tuple[Any, Any, Any]:
     return np.asarray(logits), np.asarray(value), gradients
 
 
-@pytest.mark.parametrize("name", NARROW)
-def test_value_in_float32(name: str) -> None:
-    graph, variables, image, label = sample(name)
-    logits, loss, _ = answers(name)
-    given = {key: array.astype("float32") for key, array in variables.items()}
-    out = gx.interpret(graph, given, image=image.astype("float32"), label=label)
-    assert error(out["logits"], logits) <= 1e-5
-    assert error(out["loss"], loss) <= 1e-5
-
-
+@pytest.mark.parametrize(
+    ("dtype", "limits"), [("float32", (1e-5, 1e-5)), ("float64", (1e-10, 1e-9))]
+)
 @pytest.mark.parametrize("name", NETS)
-def test_value_and_gradients_in_float64(name: str) -> None:
+def test_value_and_gradients(name: str, dtype: str, limits: tuple[float, float]) -> None:
+    """Those that are not differentiated here are in ``tests/laws/test_gradients.py``."""
     graph, variables, image, label = sample(name)
     logits, loss, gradients = answers(name)
-    wide = widened(graph)
-    wide = wide.apply(passes.backward()) if gradients else wide
-    out = gx.interpret(wide, variables, image=image, label=label)
-    assert error(out["logits"], logits) <= 1e-10
-    assert error(out["loss"], loss) <= 1e-10
+    graph = graph if dtype == "float32" else widened(graph)
+    graph = graph.apply(passes.backward()) if gradients else graph
+    given = {key: array.astype(dtype) for key, array in variables.items()}
+    out = gx.interpret(graph, given, image=image.astype(dtype), label=label)
+    assert error(out["logits"], logits) <= limits[0]
+    assert error(out["loss"], loss) <= limits[0]
     assert {f"grad/{key}" for key in gradients} == out.keys() - {"logits", "loss"}
     sizes = {key: float(np.max(np.abs(gradient))) for key, gradient in gradients.items()}
     for key, gradient in gradients.items():
         # Some are 0 but for rounding (the keys' bias of an attention): then by the largest of all.
         scale = max(sizes[key], 1e-3 * max(sizes.values()))
-        assert np.max(np.abs(out[f"grad/{key}"] - gradient)) <= 1e-9 * scale, key
+        assert np.max(np.abs(out[f"grad/{key}"] - gradient)) <= limits[1] * scale, key
 
 
 def predicted(net: nn.Module, shape: tuple[int, ...]) -> tuple[Array, dict[str, Any], Array]:
