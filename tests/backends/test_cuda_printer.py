@@ -206,7 +206,7 @@ def test_without_nvrtc_the_message_says_what_to_install(monkeypatch: pytest.Monk
     nvrtc._library.cache_clear()
     with pytest.raises(gx.BackendError) as error:
         compile_ptx("")
-    assert str(error.value) == (
+    assert str(error.value).splitlines()[0] == (
         "CUDA kernels need NVRTC, which is not installed: pip install 'nvidia-cuda-nvrtc==13.0.*'"
     )
 
@@ -456,7 +456,7 @@ def test_sixteen_bit_floats_are_refused(dtype: str) -> None:
     assert f"it computes with {dtype}" in str(error.value)
     assert node.lines[0] in str(error.value)
     assert error.value.nodes == (node,)
-    assert error.value.lines == node.lines
+    assert error.value.lines[:1] == node.lines  # then the line of the call
     x = gx.input("x", ("N", 3))
     with pytest.raises(gx.BackendError, match=f"no kernel for cast .* with {dtype}"):
         print_kernel(kernel_of(gx.cast(x, dtype)), name="k")
