@@ -240,7 +240,7 @@ def sample(name: str) -> tuple[gx.Graph, dict[str, Any], dict[str, Array]]:
     graph, batch = CASES[name].build(), CASES[name].batch
     random = np.random.default_rng(CASES[name].seed)
     variables = random_variables(graph, random) | random_source()
-    image = random.normal(size=(batch, *map(int, graph.inputs["image"].shape[1:])))
+    image = random.normal(size=(batch, *graph.inputs["image"].type.concrete({"N": batch})[1:]))
     return graph, variables, {"image": image, "label": np.arange(batch) % CLASSES}
 
 
