@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -53,17 +54,26 @@ class NodeCheck:
 class GradientCheck:
     """What ``gx.gradient_check`` found; printed, a table, the worst first.
 
-    Attributes: ``nodes`` (a ``NodeCheck`` a node, the worst first), ``leaves`` (name of a
-    parameter or input to the error of its whole gradient, from end to end; after ``unshare`` not
-    of those that have edges), ``tolerance``,
-    ``graph`` (the one with the gradients). ``worst`` is the first of them, ``wrong`` those beyond
-    the tolerance, ``errors`` node to error, to colour a drawing by; true where nothing is wrong.
+    Attributes: ``nodes`` (a ``NodeCheck`` a node, the worst first), ``tolerance``, ``graph`` (the
+    one with the gradients), ``leaves`` (errors of the whole gradients of parameters and inputs).
+    ``worst`` is the first node, ``wrong`` are those beyond the tolerance, ``errors`` is node to
+    error, to colour a drawing by; true where nothing is wrong.
     """
 
     nodes: tuple[NodeCheck, ...]
-    leaves: dict[str, float]
     tolerance: float
     graph: Graph
+    _check: _Check = field(compare=False)
+
+    @cached_property
+    def leaves(self) -> dict[str, float]:
+        """Name of a parameter or input to the error of its whole gradient.
+
+        Run from end to end when first asked for, three times for each leaf. In a large net many
+        kinks lie within a step, and errors of a hundredth say nothing. Left out are those that
+        have edges (``passes.unshare``).
+        """
+        return self._check.leaves()
 
     @property
     def worst(self) -> NodeCheck:
@@ -221,13 +231,7 @@ class _Check:
             raise GraphError("gradient_check: no gradient flows through any op of this graph")
         order = {node: i for i, node in enumerate(self.graph.nodes)}
         ranked = sorted(worst.values(), key=lambda e: (-_rank(e.error), order[e.node]))
-        leaves = {
-            self.graph.name(node): self._end_to_end(node)
-            for node in self.gradients
-            if isinstance(node.op, Leaf)
-            and not any(user.op.name == "edge" for user in self.graph.users(node))
-        }
-        return GradientCheck(tuple(ranked), leaves, tolerance, self.graph)
+        return GradientCheck(tuple(ranked), tolerance, self.graph, self)
 
     # -- one node -----------------------------------------------------------------------------
 
@@ -298,6 +302,15 @@ class _Check:
         return np.asarray(self.random.normal(size=value.shape) * scale)
 
     # -- from end to end ----------------------------------------------------------------------
+
+    def leaves(self) -> dict[str, float]:
+        """The errors of the leaves' gradients, by name."""
+        return {
+            self.graph.name(node): self._end_to_end(node)
+            for node in self.gradients
+            if isinstance(node.op, Leaf)
+            and not any(user.op.name == "edge" for user in self.graph.users(node))
+        }
 
     def _end_to_end(self, leaf: Node) -> float:
         """The error of the whole gradient of a leaf, along one direction."""

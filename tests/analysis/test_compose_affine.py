@@ -118,6 +118,8 @@ def test_inference_makes_normalization_affine_and_a_mask_is_one() -> None:
     # Of one step a mask is a diagonal matrix; examples of a batch would have one each.
     dropped = gx.Graph({"y": gx.dropout(gx.input("x", ("N", 50)), retain=0.5)})
     matrix, b = gx.compose_affine(dropped)
+    ones = gx.interpret(dropped, gx.compile(dropped).init(0), x=np.ones((1, 50), np.float32))["y"]
+    np.testing.assert_array_equal(np.diag(matrix), ones[0])
     assert set(np.diag(matrix)) == {0.0, 2.0}
     assert np.count_nonzero(matrix - np.diag(np.diag(matrix))) == np.count_nonzero(b) == 0
 

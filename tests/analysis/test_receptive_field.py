@@ -150,6 +150,24 @@ def test_random_nets(seed: int) -> None:
     agrees(gx.receptive_field(node, x), brute)
 
 
+def test_axes_that_change_places_all_around() -> None:
+    x = gx.input("x", ("N", 2, 5, 6), "float64")
+    turned = gx.transpose(x, (0, 2, 3, 1))  # rows are now columns, columns channels
+    field = gx.receptive_field(turned)
+    assert (field.size, field.box(4, 1)) == ((5, 1), (0, 4, 4, 4))
+    assert field.columns(1) == tuple(range(6))
+    back = gx.transpose(turned[:, 1:], (0, 3, 1, 2))
+    agrees(gx.receptive_field(back), depends(back, x))
+
+
+def test_a_view_of_all_beside_a_view_of_one() -> None:
+    """A squeeze-and-excite block: everything, and no one stride says so."""
+    x = image(7, 6)
+    field = gx.receptive_field(x * gx.sigmoid(gx.mean(x, (2, 3), keepdims=True)))
+    assert (field.aligned, field.size, field.stride) == (False, (7, 6), None)
+    assert field.box(3, 3) == (0, 0, 6, 5)
+
+
 def test_fully_connected_sees_everything() -> None:
     x = gx.input("x", ("N", 1, 6, 5), "float64")
     rng = random.Random(0)
