@@ -50,7 +50,7 @@ def _download(source: Source, file: File, part: Path) -> None:
             return
         except GraphError as error:
             failures.append((server, error))
-    tried = "".join(f"\n  {server}{file.name}: {error}" for server, error in failures)
+    tried = "".join(f"\n  {server}{file.name}: {error.message}" for server, error in failures)
     wanted = ", ".join(each.name for files in source.splits.values() for each in files)
     # A server that sent something else says more than one that could not be reached.
     damaged = any(isinstance(error, FormatError) for _, error in failures)

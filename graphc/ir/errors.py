@@ -23,11 +23,13 @@ class _Located(Exception):
 
     nodes: tuple[Node, ...]
     lines: tuple[str, ...]
+    message: str  # as it was raised, without the line that called: for an error made of another
 
     def __init__(
         self, message: str, *, nodes: Iterable[Node] = (), lines: Iterable[str] | None = None
     ) -> None:
         called = user_line()
+        self.message = message
         super().__init__(_with_line(message, called))
         self.nodes = tuple(nodes)
         if lines is None:

@@ -131,7 +131,7 @@ class _Reader:
                 outputs, updates, streams={node: name for name, node in self.streams.items()}
             )
         except GraphError as error:
-            raise ParseError(f"the text is not a graph: {error}") from error
+            raise ParseError(f"the text is not a graph: {error.message}") from error
 
     def _rows(self) -> Iterator[str]:
         for number, text in enumerate(self.lines, 1):
@@ -184,7 +184,7 @@ class _Reader:
             sizes = [parse_size(part) for part in inside[:-1].split(",") if inside != "]"]
             return TensorType(shape_of(sizes), dtype_of(kind))
         except GraphError as error:
-            raise self.fail(f"{text} is not a type: {error}") from None
+            raise self.fail(f"{text} is not a type: {error.message}") from None
 
     def _outputs(self, text: str) -> dict[str, Node]:
         outputs: dict[str, Node] = {}
