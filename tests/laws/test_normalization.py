@@ -151,3 +151,29 @@ def test_dropout_adds_its_variance_exactly(retain: float, scaling: Any) -> None:
     added = (1 - retain) / retain * np.sum(weights**2 * np.mean(rows**2, 0), 1) * factor**2
     assert error(mean, test.mean(0)) <= 1e-12
     assert error(train, test.var(0) + added) <= 1e-12
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [("float32", 1e-5), ("float64", 1e-12)])
+def test_running_statistics_of_a_layer_called_twice_after_50_steps(
+    dtype: str, limit: float
+) -> None:
+    """PyTorch's update written out, twice a step, in the order of the calls."""
+    layer = nn.BatchNorm2d(3, scale=False, shift=False)
+    first = layer(gx.input("x", ("N", 3, 4, 4)))
+    graph = gx.Graph({"y": layer(gx.tanh(first) + first)})
+    step = gx.compile(graph if dtype == "float32" else widened(graph))
+    variables = step.init(seed=0)
+    mean, variance = np.zeros(3), np.ones(3)
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        x = random.normal(random.normal(), random.uniform(0.5, 2), (3, 3, 4, 4)).astype(dtype)
+        step(variables, x=x)
+        y = x.astype(np.float64)
+        for _ in range(2):
+            mean = 0.9 * mean + 0.1 * y.mean((0, 2, 3))
+            variance = 0.9 * variance + 0.1 * y.var((0, 2, 3), ddof=1)
+            spread = np.sqrt(y.var((0, 2, 3), keepdims=True) + 1e-5)
+            normal = (y - y.mean((0, 2, 3), keepdims=True)) / spread
+            y = np.tanh(normal) + normal
+    assert error(variables["batch_norm2d.running_mean"], mean) <= limit
+    assert error(variables["batch_norm2d.running_var"], variance) <= limit
