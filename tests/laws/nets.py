@@ -231,7 +231,16 @@ ZOO = {
         jax_nets.resnet((1, 1, 1, 1), 3),
     ),
 }
-CASES = OWN | ZOO
+# At their published depth; the families above at less.
+DEEP = {
+    "resnet-18": Case(zoo("resnet-18", 33), jax_nets.resnet((2, 2, 2, 2), 2)),
+    "resnet-34": Case(zoo("resnet-34", 33), jax_nets.resnet((3, 4, 6, 3), 2)),
+    "resnet-50": Case(zoo("resnet-50", 33), jax_nets.resnet((3, 4, 6, 3), 3)),
+    "plain-34": Case(zoo("plain-34", 33), jax_nets.resnet((3, 4, 6, 3), 2, skip=False)),
+    "residual-44": Case(zoo("residual-44", 9), jax_nets.cifar(44, True)),
+    "residual-110": Case(zoo("residual-110", 9), jax_nets.cifar(110, True)),
+}
+CASES = OWN | ZOO | DEEP
 
 
 @cache

@@ -21,13 +21,20 @@ from tests.models.test_against_jax import declared, random_variables, widened
 from tests.ops.harness import error
 
 LIMITS = {"float32": 1e-5, "float64": 1e-9}
-SECONDS_LONG = {"vgg-11", "plain, imagenet", "resnet, bottleneck"}
+SECONDS_LONG = {"vgg-11", "plain, imagenet", "resnet, bottleneck", *nets.DEEP}
+# In float32 some relu or pool of theirs chooses otherwise than in float64, and the gradient jumps:
+# JAX's float32 is as far from JAX's float64, 1e-2 to 2e-1.
+FLOAT64_ALONE = {"resnet-34", "resnet-50", "plain-34"}
 
 
-@pytest.mark.parametrize("dtype", LIMITS)
 @pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=pytest.mark.slow) if n in SECONDS_LONG else n for n in nets.CASES],
+    ("name", "dtype"),
+    [
+        pytest.param(name, dtype, marks=[pytest.mark.slow] if name in SECONDS_LONG else [])
+        for name in nets.CASES
+        for dtype in LIMITS
+        if dtype == "float64" or name not in FLOAT64_ALONE
+    ],
 )
 def test_gradients_agree_with_jax(name: str, dtype: str) -> None:
     loss, gradients = nets.answers(name)
