@@ -15,6 +15,7 @@ from graphc.passes.inference import inference
 from graphc.passes.insert_dropout import insert_dropout
 from graphc.passes.rmsprop import rmsprop
 from graphc.passes.sgd import sgd
+from graphc.passes.shard import shard
 from graphc.passes.simplify import simplify
 from graphc.passes.unshare import share, unshare
 from graphc.passes.weight_decay import weight_decay
@@ -33,6 +34,7 @@ __all__ = [
     "rmsprop",
     "schedules",
     "sgd",
+    "shard",
     "share",
     "simplify",
     "unshare",
