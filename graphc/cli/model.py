@@ -57,7 +57,9 @@ def _read(path: Path) -> Graph:
     except UnicodeDecodeError:
         raise GraphError(f"{path} is not text, so not a printed graph") from None
     except GraphError as error:
-        raise type(error)(f"{path}: {error.message}", nodes=error.nodes, lines=error.lines) from None
+        raise type(error)(
+            f"{path}: {error.message}", nodes=error.nodes, lines=error.lines
+        ) from None
 
 
 def _functions(path: Path) -> list[str]:

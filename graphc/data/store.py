@@ -75,7 +75,9 @@ def read(source: Source, split: str, home: Path) -> Dataset:
     try:
         contents = [file.read(home / file.name) for file in files]
     except FormatError as error:
-        raise FormatError(f"{error.message}; delete it and load again, or bring a sound copy") from None
+        raise FormatError(
+            f"{error.message}; delete it and load again, or bring a sound copy"
+        ) from None
     if files[0].gzip:
         images, labels = (
             parse_idx(content, file.name) for content, file in zip(contents, files, strict=True)
