@@ -5,6 +5,7 @@ keeps every graph on the way in ``.history``. ``passes.define`` makes your own.
 """
 
 from graphc.passes import schedules
+from graphc.passes.accumulate import accumulate
 from graphc.passes.adam import adam, adamw
 from graphc.passes.backward import backward
 from graphc.passes.checkpoint import checkpoint
@@ -22,6 +23,7 @@ from graphc.passes.weight_decay import weight_decay
 
 __all__ = [
     "Pass",
+    "accumulate",
     "adam",
     "adamw",
     "backward",
