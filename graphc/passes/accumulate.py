@@ -22,9 +22,9 @@ def accumulate() -> Callable[[Graph], Graph]:
     The graph is that of ``shard(k)`` and ``backward``, with an order: a piece of the inputs is read
     through ``again`` nodes that wait for the gradients of the piece before it, and each
     ``grad_sum`` over the pieces becomes a running sum. So the forward values of one micro-batch are
-    gone before those of the next are made, and the planned peak falls; the pieces' gradients are
-    summed in the order that they were. ``shard(k), backward(), accumulate()``, then the optimizer; running it
-    twice changes nothing.
+    gone before those of the next are made, and the planned peak falls; the gradients are summed in
+    the order that they were. It stands between ``backward`` and the optimizer; running it twice
+    changes nothing.
 
     Raises GraphError: a graph that ``shard`` did not cut, no outputs ``grad/…``, or gradients that
     need several pieces at once, as a batch's statistics do (an example's own, ``nn.GroupNorm`` or
