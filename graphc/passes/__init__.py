@@ -14,6 +14,7 @@ from graphc.passes.define import Pass, define
 from graphc.passes.fold_batch_norm import fold_batch_norm
 from graphc.passes.inference import inference
 from graphc.passes.insert_dropout import insert_dropout
+from graphc.passes.mixed_precision import mixed_precision
 from graphc.passes.rmsprop import rmsprop
 from graphc.passes.sgd import sgd
 from graphc.passes.shard import shard
@@ -33,6 +34,7 @@ __all__ = [
     "fold_batch_norm",
     "inference",
     "insert_dropout",
+    "mixed_precision",
     "rmsprop",
     "schedules",
     "sgd",
