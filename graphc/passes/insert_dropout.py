@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from graphc.ir import Graph, GraphError, Node
+from graphc.ir.graph import post_order
 from graphc.ir.leaves import stream
 from graphc.ir.naming import suggest
 from graphc.ir.node import make
 from graphc.ir.op import OPS
+from graphc.ir.types import is_float
 from graphc.ops.random import checked_retain, dropout
 from graphc.passes.define import define
 from graphc.passes.optimizer import number
@@ -31,10 +33,10 @@ def insert_dropout(
 
     retain: the probability p in (0, 1] that an element stays (the lecture's p, rounded to float32),
     or {glob: p} over module paths and node names, the first one that fits; an input gets dropout
-    where its own name stands there. after: the printed name of an op, or several. where: a
-    module-path glob or a function of a node, to narrow ``after`` down. scaling: ``"train"`` divides
-    by p in training, ``"test"`` leaves it to ``inference`` to multiply by p (Srivastava et al. 2014
-    have the second).
+    where its own name stands there. after: the printed name of an op, or several; what is no float,
+    and what updates alone read, has no dropout. where: a module-path glob or a function of a node,
+    to narrow ``after`` down. scaling: ``"train"`` divides by p in training, ``"test"`` leaves it to
+    ``inference`` to multiply by p (Srivastava et al. 2014 have the second).
 
     The random stream of a site is called by its module's path (else by the node's name) and
     ``/dropout``. Raises GraphError: retain outside (0, 1], no such op, a glob or ``after`` that
@@ -68,7 +70,9 @@ def insert_dropout(
         only_before_backward(graph, "insert_dropout")
         rates = {node: table[name] for name, node in graph.inputs.items() if name in table}
         globs = {glob: p for glob, p in table.items() if glob not in graph.inputs}
-        sites = select(graph, [n for n in graph.nodes if n.op.name in names], where)
+        # What only updates read (the average of a running statistic, step + 1) is no activation.
+        found = (n for n in post_order(graph.outputs.values()) if n.op.name in names)
+        sites = select(graph, [n for n in found if is_float(n.dtype)], where)
         if globs and not sites:
             raise GraphError(f"insert_dropout found no {' or '.join(names)} here: say after=…")
         rates |= factors(graph, sites, globs, "insert_dropout(retain=…)")

@@ -242,3 +242,15 @@ def test_a_second_run_changes_nothing() -> None:
     assert twice == once
     assert twice.outputs["y"] is once.outputs["y"]
     assert [earlier.made_by for earlier in twice.history] == ["declare", "inference"]
+
+
+def test_neither_counters_nor_running_statistics_are_dropped() -> None:
+    x = gx.input("x", ("N", 4, 3, 3))
+    y = nn.BatchNorm2d(4, name="norm")(x + gx.dropout(x, retain=0.5))
+    graph = gx.Graph({"y": y + x, "class": gx.argmax(y, 1)})
+    after = graph.apply(passes.insert_dropout(retain=0.5, after=("add", "argmax")))
+    dropped = [node.inputs[0] for node in after.nodes if node.op.name == "dropout"]
+    assert [node.op.name for node in dropped].count("add") == 2
+    assert "norm.running_mean" in after.updates
+    for name, node in after.updates.items():
+        assert node.op.name == graph.updates[name].op.name, name
