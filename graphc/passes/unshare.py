@@ -93,7 +93,7 @@ def unshare(*, unroll: int = 0) -> Callable[[Graph], Graph]:
     return run
 
 
-@define
+@define(changes="grad/*")
 def share() -> Callable[[Graph], Graph]:
     """f(edge(w, 0), edge(w, 1)) -> f(w, w), grad/w = Σ grad/w@i.
 
