@@ -74,6 +74,7 @@ class _Current(threading.local):
     def __init__(self) -> None:
         self.scopes: list[Scope] = []
         self.derived: list[tuple[tuple[Origin, ...], Node | None]] = []
+        self.last: tuple[Origin] = (Origin(""),)  # nodes of one line share one
 
 
 _current = _Current()
@@ -161,16 +162,22 @@ def record(node: Node) -> None:
             with _lock:
                 _forward.setdefault(node, weakref.ref(owner))
         return
-    scope = _current.scopes[-1] if _current.scopes else None
-    add(node, (Origin(user_line(), scope),))
+    line, scope = user_line(), _current.scopes[-1] if _current.scopes else None
+    (last,) = _current.last
+    if last.line != line or last.scope is not scope:
+        _current.last = (Origin(line, scope),)
+    add(node, _current.last)
 
 
 def add(node: Node, found: Iterable[Origin]) -> None:
     """Give ``node`` these origins too; equal ones are kept once, in the order they came."""
     with _lock:
-        known = _origins.get(node, ())
+        known = _origins.get(node)
+        if known is None:
+            _origins[node] = tuple(found)
+            return
         new = tuple(origin for origin in found if origin not in known)
-        if new or not known:
+        if new:
             _origins[node] = known + new
 
 

@@ -211,6 +211,7 @@ class Node:
 
 _lock = threading.RLock()
 _table: weakref.WeakValueDictionary[Any, Node] = weakref.WeakValueDictionary()
+_ops: weakref.WeakValueDictionary[Any, Op] = weakref.WeakValueDictionary()
 
 
 def _new(op: Op, inputs: tuple[Node, ...], type_: TensorType, guards: tuple[Guard, ...]) -> Node:
@@ -233,12 +234,16 @@ def make(op: Op, *inputs: Node) -> Node:
                 op.name, op.operand(position), node,
                 [other for other in inputs[: op.shown] if isinstance(other, Node)],
             )  # fmt: skip
-    key = (op.key(), inputs)
     with _lock:
+        # Equal ops are one object, so a chain of equal nodes holds one op and one key of it.
+        op = _ops.setdefault(op.key(), op)
+        key = (op, inputs)
         found = _table.get(key)
     if found is None:
         check = Check(op, inputs)
         type_ = op.infer(check, *inputs)
+        if inputs and type_ == inputs[0].type:
+            type_ = inputs[0].type
         with _lock:
             # Another thread may have made it while this one inferred.
             found = _table.get(key)
