@@ -76,7 +76,8 @@ class Judge:
             outputs, after = interpret(graph, variables_for(graph), True, given)
         except GraphError as error:
             where = f"after the pass {name!r}" if name else "before the first pass"
-            raise type(error)(f"apply(check=…), {where}: {error.message}", nodes=error.nodes) from None
+            message = f"apply(check=…), {where}: {error.message}"
+            raise type(error)(message, nodes=error.nodes) from None
         values = {_output(n): value for n, value in outputs.items()}
         return values | {_update(n): after[n] for n in graph.updates}
 
