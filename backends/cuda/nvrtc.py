@@ -56,7 +56,7 @@ def compile_ptx(source: str, arch: str = "compute_80") -> str:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
 
 
-def library_paths() -> tuple[Path, ...]:
+def find_libraries() -> tuple[Path, ...]:
     """The package's shared libraries: NVRTC itself, then the builtins that it opens by name.
 
     Raises BackendError where the package is not installed.
@@ -78,7 +78,7 @@ def library_paths() -> tuple[Path, ...]:
 
 @cache
 def _library() -> ctypes.CDLL:
-    path, builtins = library_paths()
+    path, builtins = find_libraries()
     try:
         # NVRTC looks for its builtins by name alone; what is loaded already it finds.
         ctypes.CDLL(str(builtins))

@@ -55,7 +55,7 @@ from tests.backends.cuda_cases import (
 
 def nvrtc_is_missing() -> bool:
     try:
-        nvrtc.library_paths()
+        nvrtc.find_libraries()
     except gx.BackendError:
         return True
     return False
@@ -214,7 +214,7 @@ def test_without_nvrtc_the_message_says_what_to_install(monkeypatch: pytest.Monk
 def test_a_library_that_does_not_load(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     broken = tmp_path / "libnvrtc.so.13"
     broken.write_bytes(b"not a library")
-    monkeypatch.setattr(nvrtc, "library_paths", lambda: (broken, broken))
+    monkeypatch.setattr(nvrtc, "find_libraries", lambda: (broken, broken))
     nvrtc._library.cache_clear()
     with pytest.raises(gx.BackendError, match="installed but does not load"):
         compile_ptx("")
