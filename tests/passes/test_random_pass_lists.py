@@ -22,9 +22,18 @@ GRAPHS = 60
 SOAK, SOAK_BLOCK = range(20), 50
 FIRST, FIRST_OF_SOAK = 5000, 10_000
 LIMIT, FLOOR = 1e-9, 1e-2
-GONE = "insert_dropout found no"  # another pass took the op that it was to follow
+# What a pass may refuse: another took the op that dropout was to follow; nothing works example by
+# example, or the gradients need the whole batch at once.
+REFUSALS = (
+    "insert_dropout found no", "shard found nothing", "shard(2) found nothing",
+    "shard(3) found nothing", "shard cuts a symbolic", "accumulate: the gradients need",
+    "accumulate orders the",
+)  # fmt: skip
 # Their laws say that a second run changes nothing.
-IDEMPOTENT = {"inference", "simplify", "fold_batch_norm", "unshare", "share", "checkpoint"}
+IDEMPOTENT = {
+    "inference", "simplify", "fold_batch_norm", "unshare", "share", "checkpoint", "shard",
+    "accumulate",
+}  # fmt: skip
 
 
 def draw(seed: int) -> Case:
@@ -52,9 +61,16 @@ def draw(seed: int) -> Case:
     )
     before += some(0.1, passes.inference())
     pick.shuffle(before)
+    # The batch is then a multiple of the pieces; every other size decides whether a window fits.
+    pieces, sizes = pick.choice([2, 3]), drawn.runs[seed % 2]
+    cut = pick.random() < 0.3
+    if cut and "N" in sizes:
+        before.append(passes.shard(pieces))
+        sizes = sizes | {"N": sizes["N"] * pieces}
     if not graph.parameters:
-        return Case(graph, tuple(before), drawn.runs[seed % 2], seed)
+        return Case(graph, tuple(before), sizes, seed)
     between = some(0.4, passes.checkpoint(pick.choice([None, 2, 3])), passes.simplify())
+    between += [passes.accumulate()] if cut and pick.random() < 0.7 else []
     pick.shuffle(between)
     if any(step.name == "unshare" for step in before if isinstance(step, passes.Pass)):
         between.insert(pick.randint(0, len(between)), passes.share())
@@ -73,7 +89,7 @@ def draw(seed: int) -> Case:
         *some(0.7, pick.choice(optimizer)),
         *after,
     ]
-    return Case(graph, tuple(steps), drawn.runs[seed % 2], seed)
+    return Case(graph, tuple(steps), sizes, seed)
 
 
 def normalized(graph: gx.Graph) -> gx.Graph:
@@ -134,7 +150,7 @@ def fails(case: Case, count: Counter[str] | None = None) -> Failure | None:
             if gx.parse(str(after)) != after:
                 return Failure(name, "text", f"not the graph that its text is:\n{after}")
         except Exception as problem:  # whatever else it is, it is a finding
-            if GONE in str(problem):
+            if str(problem).startswith(REFUSALS):
                 continue
             kind = f"{type(problem).__name__} {str(problem).split(':')[0][:40]}"
             return Failure(name, kind, "".join(traceback.format_exception(problem)[-3:]))
@@ -170,7 +186,7 @@ def test_random_lists_of_passes_keep_the_values() -> None:
         assert found is None, found
     every = {"backward", "adam", "adamw", "sgd", "rmsprop", "clip_gradients", "weight_decay"}
     every |= {"simplify", "unshare", "share", "checkpoint", "insert_dropout", "inference"}
-    every.add("fold_batch_norm")
+    every |= {"fold_batch_norm", "shard", "accumulate"}
     assert not {name for name in every if changed[name] < 2}, changed
 
 
