@@ -6,6 +6,7 @@ picture is made, not before.
 
 from .curves import Chart, curves
 from .drawing import Drawing, draw
+from .figure import Caption, Figure
 from .filters import Plate, filters
 
-__all__ = ["Chart", "Drawing", "Plate", "curves", "draw", "filters"]
+__all__ = ["Caption", "Chart", "Drawing", "Figure", "Plate", "curves", "draw", "filters"]
