@@ -8,7 +8,7 @@ PIP = $(BIN)/python -m pip --disable-pip-version-check
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 SOURCES = $(shell find graphc backends viz -type f ! -name '*.pyc' 2>/dev/null | LC_ALL=C sort)
 
-.PHONY: help demo test lint soak format clean distclean FORCE
+.PHONY: help demo gallery test lint soak format clean distclean FORCE
 .DELETE_ON_ERROR:
 
 help:
@@ -16,6 +16,7 @@ help:
 	@echo "make test       style, types, layers, then every test but the slow ones (under 15 minutes)"
 	@echo "make lint       style, types and layers alone"
 	@echo "make soak       the slow tests"
+	@echo "make gallery    draw the pictures of docs/gallery.md again"
 	@echo "make format     let ruff rewrite what it can"
 	@echo "make clean      remove what was built; make distclean removes .venv as well"
 
@@ -35,6 +36,9 @@ lint: .venv/.dev build/.site
 	$(BIN)/ruff format --check
 	cd build/site && $(ROOT)/$(BIN)/mypy --config-file $(ROOT)/pyproject.toml --cache-dir $(ROOT)/.mypy_cache -p graphc
 	cd build/site && PYTHONPATH=. $(ROOT)/$(BIN)/lint-imports $(ROOT)/pyproject.toml --no-logo --cache-dir $(ROOT)/.import_linter_cache
+
+gallery: .venv/.dev
+	$(BIN)/python docs/gallery.py
 
 format: .venv/.dev
 	$(BIN)/ruff check --fix
