@@ -73,7 +73,7 @@ class _Current(threading.local):
 
     def __init__(self) -> None:
         self.scopes: list[Scope] = []
-        self.derived: list[tuple[tuple[Origin, ...], Node | None]] = []
+        self.derived: list[tuple[Node, tuple[Origin, ...], Node | None]] = []
         self.last: tuple[Origin] = (Origin(""),)  # nodes of one line share one
 
 
@@ -81,6 +81,7 @@ _current = _Current()
 _lock = threading.RLock()
 _origins: weakref.WeakKeyDictionary[Node, tuple[Origin, ...]] = weakref.WeakKeyDictionary()
 _forward: weakref.WeakKeyDictionary[Node, weakref.ref[Node]] = weakref.WeakKeyDictionary()
+_sources: weakref.WeakKeyDictionary[Node, weakref.ref[Node]] = weakref.WeakKeyDictionary()
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 # backends/ and viz/ stand beside the package in a checkout, inside it in a wheel. NumPy's functions
@@ -143,7 +144,8 @@ def derive(source: Node, *, gradient: bool = False) -> Iterator[None]:
 
     With ``gradient=True`` they also belong to it as parts of its gradient rule (``forward_of``).
     """
-    _current.derived.append((origins(source), source if gradient else forward_of(source)))
+    owner = source if gradient else forward_of(source)
+    _current.derived.append((source, origins(source), owner))
     try:
         yield
     finally:
@@ -153,13 +155,14 @@ def derive(source: Node, *, gradient: bool = False) -> Iterator[None]:
 def record(node: Node) -> None:
     """Note where ``node`` is being made. Called for every creation, an interned one too."""
     if _current.derived:
-        found, owner = _current.derived[-1]
+        source, found, owner = _current.derived[-1]
         # A node that the user wrote keeps the user's lines alone, whatever pass meets it again.
         if node in _origins:
             return
         add(node, found)
-        if owner is not None:
-            with _lock:
+        with _lock:
+            _sources.setdefault(node, weakref.ref(source))
+            if owner is not None:
                 _forward.setdefault(node, weakref.ref(owner))
         return
     line, scope = user_line(), _current.scopes[-1] if _current.scopes else None
@@ -189,6 +192,12 @@ def origins(node: Node) -> tuple[Origin, ...]:
 def forward_of(node: Node) -> Node | None:
     """The forward node whose gradient rule made ``node``, if one did."""
     found = _forward.get(node)
+    return None if found is None else found()
+
+
+def source_of(node: Node) -> Node | None:
+    """The node that a pass made ``node`` from (``derive``), if one did and it is still there."""
+    found = _sources.get(node)
     return None if found is None else found()
 
 
