@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from graphc.compiler.plan import At, Call, Dimension, Linear, View, Whole
@@ -14,6 +15,9 @@ from .sweep import KernelSchedule
 
 if TYPE_CHECKING:
     from .schedule import Scheduler
+
+
+_UNKNOWN = -1  # a buffer is declared when a line reads it, not before
 
 
 class ProductSchedule:
@@ -69,51 +73,57 @@ class ProductSchedule:
     def _collapse(
         self, load: Load, batch: tuple[Axis, ...], groups: tuple[tuple[Axis, ...], ...]
     ) -> View | None:
-        """``load`` as one dimension a batch axis and one a group; None where it needs a copy."""
-        flat: list[Axis] = []
-        cut: list[Dimension] = []
-        gaps: set[int] = set()  # before which axes one position of many was taken
-        for index, size in zip(load.index, load.ref.shape, strict=True):
-            if load.fill is not None and not total(index, size):
-                return None
-            if not index.terms and index.divisor == 1:
-                cut.append(At(Linear(index.offset)))
-                if size != 1:
-                    gaps.add(len(flat))
-                continue
-            axes = digits(index, size)
-            if axes is None:
-                return None
-            flat += axes
-            cut.append(Whole())
-        lists = [*((axis,) for axis in batch if axis in flat), *groups]
-        where = {axis: i for i, axis in enumerate(flat)}
-        if sorted(where.values()) != list(range(len(flat))) or set(flat) != {
-            axis for group in lists for axis in group
-        }:
+        found = collapse(load, batch, groups, _UNKNOWN)
+        return None if found is None else replace(found, buffer=self.owner.buffer(load.ref))
+
+
+def collapse(
+    load: Load, batch: tuple[Axis, ...], groups: tuple[tuple[Axis, ...], ...], number: int
+) -> View | None:
+    """``load``, of the buffer ``number``, as one dimension a batch axis and one a group; None
+    where it needs a copy."""
+    flat: list[Axis] = []
+    cut: list[Dimension] = []
+    gaps: set[int] = set()  # before which axes one position of many was taken
+    for index, size in zip(load.index, load.ref.shape, strict=True):
+        if load.fill is not None and not total(index, size):
             return None
-        starts: list[tuple[int, int]] = []
-        for position, group in enumerate(lists):
-            places = [where[axis] for axis in group]
-            if places and places != list(range(places[0], places[0] + len(places))):
-                return None
-            if gaps.intersection(places[1:]):
-                return None  # they do not make one stride
-            if places:
-                starts.append((places[0], position))
-        starts.sort()
-        shape = tuple(extent_of(lists[position]) for _, position in starts)
-        rank = {position: i for i, (_, position) in enumerate(starts)}
-        positions = iter(range(len(lists)))
-        order: list[int | None] = [
-            rank[next(positions)] if axis in where else None for axis in batch
-        ]
-        order += [rank.get(position) for position in positions]
-        while len(order) > len(groups) and order[0] is None:
-            del order[0]  # matmul broadcasts what is not there
-        plain = tuple(order) == tuple(range(len(shape)))
-        kept = tuple(s for s, d in zip(load.ref.shape, cut, strict=True) if isinstance(d, Whole))
-        return View(
-            self.owner.buffer(load.ref), tuple(cut),
-            None if shape == kept else shape, None if plain else tuple(order),
-        )  # fmt: skip
+        if not index.terms and index.divisor == 1:
+            cut.append(At(Linear(index.offset)))
+            if size != 1:
+                gaps.add(len(flat))
+            continue
+        axes = digits(index, size)
+        if axes is None:
+            return None
+        flat += axes
+        cut.append(Whole())
+    lists = [*((axis,) for axis in batch if axis in flat), *groups]
+    where = {axis: i for i, axis in enumerate(flat)}
+    if sorted(where.values()) != list(range(len(flat))) or set(flat) != {
+        axis for group in lists for axis in group
+    }:
+        return None
+    starts: list[tuple[int, int]] = []
+    for position, group in enumerate(lists):
+        places = [where[axis] for axis in group]
+        if places and places != list(range(places[0], places[0] + len(places))):
+            return None
+        if gaps.intersection(places[1:]):
+            return None  # they do not make one stride
+        if places:
+            starts.append((places[0], position))
+    starts.sort()
+    shape = tuple(extent_of(lists[position]) for _, position in starts)
+    rank = {position: i for i, (_, position) in enumerate(starts)}
+    positions = iter(range(len(lists)))
+    order: list[int | None] = [rank[next(positions)] if axis in where else None for axis in batch]
+    order += [rank.get(position) for position in positions]
+    while len(order) > len(groups) and order[0] is None:
+        del order[0]  # matmul broadcasts what is not there
+    plain = tuple(order) == tuple(range(len(shape)))
+    kept = tuple(s for s, d in zip(load.ref.shape, cut, strict=True) if isinstance(d, Whole))
+    return View(
+        number, tuple(cut),
+        None if shape == kept else shape, None if plain else tuple(order),
+    )  # fmt: skip

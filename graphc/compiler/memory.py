@@ -84,6 +84,19 @@ def _takes_over(
         return None
     (call,) = instruction.calls
     target = schedule.buffers[number]
+    for over in call.over:
+        if schedule.buffers[over.written].root != number:
+            continue
+        source = schedule.buffers[over.read]
+        root = schedule.buffers[source.root]
+        same = source.shape == target.shape and source.dtype == target.dtype == root.dtype
+        clash = any(
+            isinstance(a, View) and a.buffer != over.read
+            and schedule.buffers[a.buffer].root == source.root
+            for a in call.args
+        )  # fmt: skip
+        if same and not clash and source.root in dying and source.root in held:
+            return source.root
     if not call.pointwise or call.partial or call.out is None or not call.out.whole:
         return None
     if schedule.buffers[call.out.buffer].root != number:

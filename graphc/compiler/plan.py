@@ -152,6 +152,17 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
+class Over:
+    """A result that may take the memory of an operand, with what makes that sound: every load of
+    the operand is of the element that is stored."""
+
+    read: int
+    written: int
+    loads: tuple[tuple[Any, ...], ...]  # the index of each load, in the description's own axes
+    store: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One call of an array function (``function`` names an entry of the printer's table)."""
 
@@ -163,6 +174,14 @@ class Call:
     partial: bool = False
     # Whether element i of out depends on element i of each argument alone.
     pointwise: bool = True
+    # A launch has several results at once, all of them stored after all that it reads is loaded.
+    also: tuple[View, ...] = ()
+    over: tuple[Over, ...] = ()
+
+    @property
+    def outs(self) -> tuple[View, ...]:
+        """All results."""
+        return self.also if self.out is None else (self.out, *self.also)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,10 +213,10 @@ class Instruction:
             for arg in call.args:
                 if isinstance(arg, View):
                     yield arg, False
-            if call.out is not None:
-                if call.partial:
-                    yield call.out, False
-                yield call.out, True
+            if call.out is not None and call.partial:
+                yield call.out, False
+            for out in call.outs:
+                yield out, True
 
     def buffers(self) -> dict[int, bool]:
         """The buffers it touches, and whether it writes them."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
-from graphc.compiler.plan import Instruction, Plan, Region, View, region
+from graphc.compiler.plan import Call, Instruction, Plan, Region, View, region
 from graphc.ir.errors import GraphError
 from graphc.ir.graph import Graph
 from graphc.ir.kernel import POINTWISE
@@ -181,28 +181,45 @@ class _Check:
             read = [
                 self._region(at, v, instruction, loops) for v in call.args if isinstance(v, View)
             ]
-            out = None
-            if call.out is not None:
-                out = self._region(at, call.out, instruction, loops)
-                if call.partial:
-                    read.append(out)
+            outs = [self._region(at, view, instruction, loops) for view in call.outs]
+            if call.partial:
+                read += outs
             for source in read:
                 self._read(at, source)
-            if out is None:
-                continue
-            for source in read[: len(read) - call.partial]:
-                self._overlap(at, source, out, call.pointwise)
-                if call.pointwise:
-                    self._broadcast(at, source, out)
+            for out in outs:
+                for source in read[: len(read) - call.partial]:
+                    elementwise = call.pointwise or self._over(at, call, source, out)
+                    self._overlap(at, source, out, elementwise)
+                    if call.pointwise:
+                        self._broadcast(at, source, out)
+            self._apart_from_each_other(at, outs)
             # What a fill leaves may be overwritten wholly at some sizes, and the last turn of a
             # loop may write for a next one.
-            carried = any(
-                view.buffer == out.buffer
-                for other in instruction.calls
-                for view in other.args
-                if isinstance(view, View) and other is not call
-            )
-            self._write(at, out, wanted=call.function != "fill" and not carried)
+            for out in outs:
+                carried = any(
+                    view.buffer == out.buffer
+                    for other in instruction.calls
+                    for view in other.args
+                    if isinstance(view, View) and other is not call
+                )
+                self._write(at, out, wanted=call.function != "fill" and not carried)
+
+    def _over(self, at: str, call: Call, source: Region, out: Region) -> bool:
+        """Whether a launch loads of ``source`` only the elements that it stores to ``out``."""
+        for over in call.over:
+            if (over.read, over.written) == (source.buffer, out.buffer):
+                if any(load != over.store for load in over.loads):
+                    raise PlanError(f"{at}: b{out.buffer} may not take the place of b{over.read}")
+                return True
+        return False
+
+    def _apart_from_each_other(self, at: str, outs: list[Region]) -> None:
+        """Results of one launch have memory of their own."""
+        for i, first in enumerate(outs):
+            for second in outs[:i]:
+                if self.plan.buffers[first.buffer].root == self.plan.buffers[second.buffer].root:
+                    continue  # parts of one buffer
+                self._overlap(at, first, second, False)
 
     # -- accesses -----------------------------------------------------------------------------
 
