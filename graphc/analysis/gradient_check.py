@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -57,7 +58,7 @@ class GradientCheck:
     Attributes: ``nodes`` (a ``NodeCheck`` a node, the worst first), ``tolerance``, ``graph`` (the
     one with the gradients), ``leaves`` (errors of the whole gradients of parameters and inputs).
     ``worst`` is the first node, ``wrong`` are those beyond the tolerance, ``errors`` is node to
-    error, to colour a drawing by; true where nothing is wrong.
+    error and ``overlay()`` what to colour a drawing by; true where nothing is wrong.
     """
 
     nodes: tuple[NodeCheck, ...]
@@ -89,6 +90,23 @@ class GradientCheck:
     def errors(self) -> dict[Node, float]:
         """Node to error."""
         return {each.node: each.error for each in self.nodes}
+
+    def overlay(self) -> dict[Node, float]:
+        """Each node that was checked, in ``.nodes`` order, to how red to draw it, in [0, 1].
+
+        0 for a rule that is right. One that is wrong has 1/4 at least, to be seen at all, and 1
+        from where nothing of the gradient is right (a relative error of 1, or NaN); by the
+        logarithm of the error between them.
+        """
+        redness = {each.node: self._redness(each.error) for each in self.nodes}
+        return {node: redness[node] for node in self.graph.nodes if node in redness}
+
+    def _redness(self, error: float) -> float:
+        if error <= self.tolerance:
+            return 0.0
+        if not error < 1 or self.tolerance <= 0:
+            return 1.0
+        return 0.25 + 0.75 * (1 - math.log(error) / math.log(self.tolerance))
 
     def __bool__(self) -> bool:
         return not self.wrong

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,10 @@ def test_a_wrong_rule_is_found_at_its_node_and_only_there(
     assert found.worst.line == (victim.lines or ("",))[0]
     assert found.errors[victim] == found.worst.error > 1e-5
     assert str(found).splitlines()[1].startswith("WRONG")
+    red = found.overlay()
+    assert {node for node, redness in red.items() if redness > 0} == {victim}
+    assert 0.25 <= red[victim] <= 1
+    assert list(red) == [node for node in wrong.nodes if node in found.errors]
     # Below it the whole gradients are wrong, though the rules there are right.
     assert max(found.leaves.values()) > 1e-5
 
@@ -151,6 +156,22 @@ def test_after_unshare_and_with_decay_and_dropout() -> None:
     found = gx.gradient_check(apart, held, x=np.ones((2, 3), np.float32))
     assert found
     assert found.leaves == {}
+
+
+def test_the_overlay_is_redder_the_more_is_wrong() -> None:
+    x = gx.input("x", (3,))
+    graph = gx.Graph({"loss": gx.sum(gx.tanh(x) * x)})
+    found = gx.gradient_check(graph, {}, x=[0.5, -1.0, 2.0])
+    assert set(found.overlay().values()) == {0.0}
+    errors = [0.0, 1e-6, 2e-6, 1e-3, 0.5, 1.0, 7.0, float("inf"), float("nan")]
+    nodes = [
+        replace(found.worst, node=gx.input(f"x{i}", ()), error=e) for i, e in enumerate(errors)
+    ]
+    shown = gx.Graph({each.name + str(i): each.node for i, each in enumerate(nodes)})
+    red = list(replace(found, nodes=tuple(nodes), graph=shown).overlay().values())
+    assert red[:2] == [0.0, 0.0]
+    assert 0.25 < red[2] < red[3] < red[4] < 1
+    assert red[5:] == [1.0] * 4
 
 
 def test_kinks_are_no_faults() -> None:
