@@ -178,6 +178,33 @@ def train(
 
 
 @main.command()
+def score(
+    model: Model,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="saved weights", show_default="MODEL, a .safetensors with its graph"),
+    ] = None,
+    data: Annotated[str, typer.Option(help="data set")] = "mnist-mini",
+    split: Annotated[str, typer.Option(help="of the data set")] = "test",
+) -> None:
+    """Tell the loss and accuracy of trained weights."""
+    from graphc.cli import score
+
+    typer.echo(score.score(model, weights, data, split))
+
+
+@main.command()
+def data(
+    name: Annotated[str | None, typer.Argument(help="a data set to load, and to fetch")] = None,
+) -> None:
+    """List the data sets, or load one, which fetches what is missing and checks it."""
+    from graphc.cli import score
+
+    for line in score.sets(name):
+        typer.echo(line)
+
+
+@main.command()
 def doctor() -> None:
     """Tell what this machine has, what is missing, and what to do about it."""
     from graphc.cli.doctor import report

@@ -288,3 +288,26 @@ def test_a_reader_that_goes_away_is_no_error() -> None:
     assert b"Traceback" not in child.stderr.read()
     child.stderr.close()
     child.wait()
+
+
+def test_score_tells_what_evaluate_does() -> None:
+    graph = models.build("mlp-1x512", classes=10, image=(1, 28, 28))
+    variables = gx.compile(graph).init(seed=3)
+    gx.save("net.safetensors", variables, graph)
+    found = evaluate(graph, variables, data.load("mnist-mini", "test"))
+    line = f"mnist-mini/test loss {found['loss']:.4f}, accuracy {found['accuracy']:.2%}"
+    assert good("score", "net.safetensors").strip() == line
+    Path("net.gx").write_text(str(graph), encoding="utf-8")
+    assert good("score", "net.gx", "--weights", "net.safetensors").strip() == line
+    assert "graphc train" in call("score", "net.gx").output
+    assert "train, test" in call("score", "net.safetensors", "--split", "tset").output
+
+
+def test_data_lists_and_loads(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRAPHC_DATA", str(folder / "sets"))
+    listed = good("data")
+    assert str(folder / "sets") in listed
+    assert "mnist-mini: train, test (ships with graphc)" in listed
+    assert "cifar-10: train, test (to fetch)" in listed
+    assert "2000 images" in good("data", "mnist-mini")
+    assert "cifar-10" in call("data", "cifar").output
