@@ -10,13 +10,16 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from graphc.ir.dims import Size, evaluate
 from graphc.ir.node import Node
 from graphc.ir.types import Shape
+
+if TYPE_CHECKING:
+    from graphc.compiler.predict import Prediction
 
 # -- buffers --------------------------------------------------------------------------------------
 
@@ -360,6 +363,18 @@ class Plan:
         return sum(
             len(i.calls) * math.prod(loop.extent for loop in i.loops) for i in self.instructions
         )
+
+    def predict(self, device: str, *, captured: bool = False, **sizes: int) -> Prediction:
+        """Launches, bytes and flops of one step, and how long it may take on ``device``.
+
+        device: a name of ``graphc.compiler.devices.DEVICES``, ``"h100"``. captured: as one CUDA
+        graph. sizes: of the named dimensions; left out, the largest that is planned for. The time
+        is predicted from the table's constants, some of them assumed, and never measured.
+        Raises GraphError for a device or a dimension that is not known.
+        """
+        from graphc.compiler.predict import predict
+
+        return predict(self, device, captured, sizes)
 
     def __str__(self) -> str:
         from graphc.ir.types import TensorType
