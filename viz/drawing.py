@@ -12,11 +12,15 @@ from graphc.ir.errors import GraphError
 from graphc.ir.graph import Graph
 from graphc.ir.printer import embed
 
+from .caption import caption
 from .dot import HINTS, Hints, write
+from .export import to_pdf
+from .figure import Caption
 from .fold import Fold, fold
 from .model import Model, build
+from .page import page
 from .render import PROGRAM, SECONDS, LayoutFailed, render
-from .svg import finish
+from .svg import finish, outline
 
 if TYPE_CHECKING:
     import networkx
@@ -43,19 +47,37 @@ class Drawing:
         return self._model.as_dict()
 
     @cached_property
+    def caption(self) -> Caption:
+        """What was counted and measured, in a sentence that reads back."""
+        return caption(self._model)
+
+    @cached_property
     def dot(self) -> str:
-        """DOT text; a comment carries the IR."""
-        return f"// {embed(self.graph)}\n{write(self._model)}"
+        """DOT text; comments carry the IR and the outline. Equal graphs give equal bytes."""
+        said = "".join(f"// {row}\n" for row in outline(self._model))
+        text = write(self._model, caption=str(self.caption))
+        return f"// {embed(self.graph, comments=False)}\n{said}{text}"
 
     @cached_property
     def svg(self) -> str:
         """SVG text, for light and dark pages; a comment carries the IR. Raises BackendError."""
-        return finish(self._render("svg"), self._model, embed(self.graph))
+        picture = self._render("svg")
+        return finish(picture, self._model, embed(self.graph), str(self.caption))
 
     @cached_property
     def png(self) -> bytes:
         """PNG bytes, two pixels a point. Raises BackendError."""
         return self._render("png")
+
+    @cached_property
+    def pdf(self) -> bytes:
+        """One page of PDF. Raises BackendError: no layout, or the extra graphc[viz] is missing."""
+        return to_pdf(self.svg)
+
+    @cached_property
+    def html(self) -> str:
+        """A page with the picture and its caption; it has no script and asks no network."""
+        return page(self._model.title, self.svg, str(self.caption))
 
     def _render(self, format: Literal["svg", "png"]) -> bytes:
         """Laid out with the most hints that the layout program can follow."""
@@ -65,7 +87,7 @@ class Drawing:
         return self._layout(HINTS[-1], format)
 
     def _layout(self, hints: Hints, format: Literal["svg", "png"]) -> bytes:
-        text = write(self._model, hints)
+        text = write(self._model, hints, str(self.caption))
         return render(text, format, program=self._program, seconds=self._seconds)
 
     def multidigraph(self) -> networkx.MultiDiGraph:
@@ -82,7 +104,7 @@ class Drawing:
         return graph
 
     def save(self, path: str | Path) -> Path:
-        """Write the form that the name's ending says: .svg, .png, .dot (.gv) or .json.
+        """Write the form that the name's ending says: .svg, .png, .pdf, .html, .dot (.gv), .json.
 
         Raises GraphError for another ending, BackendError where the layout fails.
         """
@@ -92,13 +114,17 @@ class Drawing:
                 data = self.svg.encode()
             case ".png":
                 data = self.png
+            case ".pdf":
+                data = self.pdf
+            case ".html":
+                data = self.html.encode()
             case ".dot" | ".gv":
                 data = self.dot.encode()
             case ".json":
                 data = (json.dumps(self.model, indent=1, ensure_ascii=False) + "\n").encode()
             case other:
                 raise GraphError(
-                    f"{path.name!r}: a drawing is saved as .svg, .png, .dot or .json, "
+                    f"{path.name!r}: a drawing is saved as .svg, .png, .pdf, .html, .dot or .json, "
                     f"not as {other or 'a name without an ending'}"
                 )
         path.write_bytes(data)
@@ -130,13 +156,16 @@ def draw(
     Every node once, a shared parameter too, with an edge for each use; scalars stand in the label
     of what reads them; random streams, the seed and the step count are left out. Beside a forward
     node stands its gradient; where the gradients of several uses meet there is a double ellipse,
-    "Σ grad of 0.weight". Each output has one marker, each state and parameter that is updated a
-    dashed edge from its new value.
+    "Σ grad of 0.weight". An output has a bold outline and its name after an arrow, each state and
+    parameter that is updated a dashed edge from its new value. After ``passes.unshare()`` the uses
+    of each shared parameter have a colour, a dash and a name of their own.
 
-    fold: True draws each module as one box, a path glob (or several) those that fit
-    (``"layer3*"``, ``"update/*"``), False never; None folds only what has more than ``limit``
-    nodes, and the picture says so. program: the layout program, e.g. ``"dot"`` for a Graphviz of
-    the system. seconds: how long it may take.
+    fold: True draws each module as one box, and modules that repeat each other as one box ×N; a
+    path glob (or several) those that fit (``"layer3*"``, ``"update/*"``); a predicate those whose
+    path it is true of; False none. None leaves a drawing of 25 nodes alone, folds the statistics of
+    normalization in a larger one, and modules and their repetitions in one of more than ``limit``
+    nodes; the picture says so. program: the layout program, e.g. ``"dot"`` for a Graphviz of the
+    system. seconds: how long it may take.
 
     Raises GraphError for what is not a Graph or a glob that fits nothing.
 
@@ -145,7 +174,7 @@ def draw(
     >>> x = gx.input("x", ("N", 2))
     >>> drawing = viz.draw(gx.Graph({"y": gx.add(x, x)}))
     >>> [(edge["source"], edge["target"], edge["input"]) for edge in drawing.model["edges"]]
-    [('n0', 'n1', 0), ('n0', 'n1', 1), ('n1', 'o0', 0)]
+    [('x', 'add', 0), ('x', 'add', 1)]
     >>> gx.parse(drawing.svg) == drawing.graph
     True
     """

@@ -1,25 +1,32 @@
 """Folding: parts of a drawing become one box each, so that a large graph can still be read.
 
-A box holds what one part of the step (forward, backward or update) has inside one cluster; in a
-graph without modules, a run of consecutive nodes. A parameter that several boxes read is never
-swallowed: sharing stays visible.
+A box holds what one part of the step (forward, backward or update) has inside one cluster, or
+inside several that are alike (×N); in a graph without modules, a run of consecutive nodes. A
+parameter that several boxes read is never swallowed: sharing stays visible.
+
+Left alone, a drawing of more than 25 nodes folds the statistics of its normalization layers, which
+are most of the nodes and the least of the story, and one of more than ``limit`` nodes folds until
+it can be read. The picture says what was folded and why.
 """
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Callable, Container, Iterable, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from graphc.ir.errors import GraphError
 from graphc.ir.naming import suggest
+from graphc.ir.summary import Part
 
-from .model import Cluster, DrawnEdge, DrawnNode, Model
+from .model import PENALTY, Cluster, DrawnEdge, DrawnNode, Model
+from .repeats import runs, signature
 
-Fold = bool | str | Iterable[str] | None
+Fold = bool | str | Iterable[str] | Callable[[str], object] | None
+FEW = 25  # nodes that are always drawn as they are
+_READABLE = 150  # nodes that a drawing folded by itself has at most
 _RUNS = 60  # boxes that a graph without modules is cut into
 
 # Node id to the name of the box that takes it in; boxes are then made per name and part.
@@ -27,17 +34,21 @@ Plan = Mapping[str, str]
 
 
 def fold(model: Model, how: Fold, limit: int) -> Model:
-    """``model`` with the clusters that ``how`` names folded; None folds what exceeds ``limit``.
+    """``model`` with the clusters folded that ``how`` names; None folds as the module says.
 
-    Raises GraphError for a glob that fits no module.
+    Raises GraphError for a glob or a predicate that fits no module.
     """
-    if how is False or (how is None and len(model.nodes) <= limit):
+    if how is False:
         return model
     tree = _Tree(model)
     if how is None:
-        return _automatic(model, tree, limit)
+        if len(model.nodes) > limit:
+            return _automatic(model, tree, limit)
+        return model if len(model.nodes) <= FEW else _tidy(model, tree)
     if how is True:
-        chosen = tree.overview()
+        return _overview(model, tree)
+    if callable(how):
+        chosen = tree.where(how)
     else:
         chosen = tree.matching([how] if isinstance(how, str) else list(how))
     return _apply(model, tree.plan(chosen), tree, "")
@@ -49,6 +60,7 @@ class _Tree:
     def __init__(self, model: Model) -> None:
         self.model = model
         self.clusters = {cluster.id: cluster for cluster in model.clusters}
+        self.parent = {cluster.id: cluster.parent for cluster in model.clusters}
         self.depth: dict[str, int] = {}
         for cluster in model.clusters:  # parents come first
             self.depth[cluster.id] = self.depth[cluster.parent] + 1 if cluster.parent else 1
@@ -70,6 +82,16 @@ class _Tree:
         return {
             c.id for c in self.model.clusters if any(fnmatchcase(c.path, glob) for glob in globs)
         }
+
+    def where(self, predicate: Callable[[str], object]) -> set[str]:
+        found = {c.id for c in self.model.clusters if predicate(c.path)}
+        if not found:
+            paths = ", ".join(repr(c.path) for c in self.model.clusters[:8]) or "none"
+            raise GraphError(
+                f"viz.draw(fold={getattr(predicate, '__name__', predicate)}): it is true of no "
+                f"module or update of this graph; the first paths are {paths}"
+            )
+        return found
 
     def overview(self) -> set[str]:
         """The outermost level that has more than one module, and every update outside modules."""
@@ -104,20 +126,88 @@ class _Tree:
         return {n.id: outermost[n.cluster] for n in self.model.nodes if n.cluster in outermost}
 
 
+def _tidy(model: Model, tree: _Tree) -> Model:
+    """The statistics of each normalization layer, and what updates them, in one box: what stands in
+    one module with a state and is no parameter. With the parameters too, where that gives a
+    drawing of few nodes."""
+    inner = {cluster.parent for cluster in model.clusters if cluster.kind == "module"}
+    home = {
+        node.cluster
+        for node in model.nodes
+        if node.kind == "state" and node.part == "forward" and node.cluster not in inner
+    }
+    plan: dict[str, str] = {}
+    for node in model.nodes:
+        around = next((c.id for c in tree.chain(node.cluster) if c.id in home), None)
+        if around is not None and node.part != "backward" and not node.outputs:
+            plan[node.id] = around
+    model = _without_numbers(model, plan)
+    leaves = {node.id for node in model.nodes if node.kind == "parameter"}
+    why = "statistics of normalization (fold=False draws all)"
+    found = model
+    for kept in (leaves, set[str]()):
+        inside = {id: name for id, name in plan.items() if id not in kept}
+        tried = _apply(model, inside, tree, why, one=True)
+        if found is model or len(tried.nodes) <= FEW:
+            found = tried
+        if len(found.nodes) <= FEW:
+            break
+    return found
+
+
+def _without_numbers(model: Model, plan: dict[str, str]) -> Model:
+    """A number made of sizes alone (a count over a count less one) that only boxes of ``plan`` read
+    goes into the first of them: a line to the others would make them look dependent."""
+    reads = {edge.target for edge in model.edges if edge.kind == "data"}
+    users: dict[str, list[str]] = {}
+    for edge in model.edges:
+        users.setdefault(edge.source, []).append(edge.target)
+    numbers = set()
+    for node in model.nodes:
+        plain = node.kind == "op" and not node.shape and node.id not in reads
+        found = users.get(node.id, [])
+        if plain and found and not node.outputs and all(user in plan for user in found):
+            plan[node.id] = plan[found[0]]
+            numbers.add(node.id)
+    kept = (
+        edge
+        for edge in model.edges
+        if edge.source not in numbers or plan[edge.source] == plan[edge.target]
+    )
+    return replace(model, edges=tuple(kept))
+
+
+def _overview(model: Model, tree: _Tree) -> Model:
+    """Each module of the outermost level that has several, or of the first level below where
+    modules repeat each other, if few boxes tell all of that."""
+    shallow = tree.overview()
+    outline = _apply(model, tree.plan(shallow), tree, "", repeats=True)
+    start = max((tree.depth[id] for id in shallow), default=0)
+    deepest = max((tree.depth[c.id] for c in model.clusters if c.kind == "module"), default=0)
+    found = outline
+    for depth in range(start + 1, deepest + 1):
+        if any(node.repeats > 1 for node in found.nodes):
+            return found
+        found = _apply(model, tree.plan(tree.deeper(depth)), tree, "", repeats=True)
+        if sum(node.part == "forward" for node in found.nodes) > FEW:
+            break
+    return found if any(node.repeats > 1 for node in found.nodes) else outline
+
+
 def _automatic(model: Model, tree: _Tree, limit: int) -> Model:
-    """The finest folding that draws at most ``limit`` nodes: updates, then modules from the
-    innermost, then runs of consecutive nodes."""
+    """The finest folding that can be read: updates, then modules from the innermost, with those
+    that repeat each other in one box, then runs of consecutive nodes."""
     updates = {c.id for c in model.clusters if c.kind == "update"}
     why = f"more than {limit:,} nodes"
+    most = min(limit, _READABLE)
     deepest = max((tree.depth[c.id] for c in model.clusters if c.kind == "module"), default=0)
     for chosen in (updates, *(tree.deeper(depth) for depth in range(deepest, 0, -1))):
-        plan = tree.plan(chosen)
-        folded = _apply(model, plan, tree, why)
-        if chosen and len(folded.nodes) <= limit:
+        folded = _apply(model, tree.plan(chosen), tree, why, repeats=True)
+        if chosen and len(folded.nodes) <= most:
             return folded
     plan = tree.plan(tree.deeper(1))
-    folded = _apply(model, {**plan, **_runs(model, plan)}, tree, why)
-    if len(folded.nodes) <= limit:
+    folded = _apply(model, {**plan, **_runs(model, plan)}, tree, why, repeats=True)
+    if len(folded.nodes) <= most:
         return folded
     return _apply(model, _runs(model, {}), tree, why)
 
@@ -127,11 +217,11 @@ def _runs(model: Model, plan: Plan) -> dict[str, str]:
 
     A gradient or an update goes with the run of the node that it belongs to.
     """
-    loose = [n for n in model.nodes if n.id not in plan and n.kind not in ("input", "output")]
+    loose = [n for n in model.nodes if n.id not in plan and n.kind != "input"]
     forward = [n.id for n in loose if n.part == "forward"]
     length = -(-len(forward) // _RUNS) or 1
-    found = {id: f"run {index // length}" for index, id in enumerate(forward)}
-    last = "run 0"
+    found = {id: f"run:{index // length}" for index, id in enumerate(forward)}
+    last = "run:0"
     for node in loose:
         if node.part != "forward":
             last = found.get(node.belongs_to or "", last)
@@ -139,9 +229,13 @@ def _runs(model: Model, plan: Plan) -> dict[str, str]:
     return found
 
 
-def _apply(model: Model, plan: Plan, tree: _Tree, why: str) -> Model:
-    inside = _without_shared(model, plan)
-    groups: dict[tuple[str, str], list[DrawnNode]] = {}
+def _apply(
+    model: Model, plan: Plan, tree: _Tree, why: str, *, repeats: bool = False, one: bool = False
+) -> Model:
+    """``repeats``: modules that are alike become one box. ``one``: a box has all parts."""
+    again = runs(model, plan, tree.parent) if repeats else {}
+    inside = _without_shared(model, {id: again.get(n, n) for id, n in plan.items()}, one=one)
+    groups: dict[tuple[str, Part], list[DrawnNode]] = {}
     for node in model.nodes:
         if node.id in inside:
             groups.setdefault(inside[node.id], []).append(node)
@@ -149,18 +243,32 @@ def _apply(model: Model, plan: Plan, tree: _Tree, why: str) -> Model:
     groups = {key: nodes for key, nodes in groups.items() if len(nodes) > 1}
     if not groups:
         return model
-    number = {key: f"b{index}" for index, key in enumerate(groups)}
-    place = {n.id: number[key] for key, nodes in groups.items() for n in nodes}
+    place = {n.id: f"box:{name}:{part}" for (name, part), ns in groups.items() for n in ns}
     names = {node.id: node.name for node in model.nodes}
     told: dict[str, dict[str, None]] = {}
+    several: dict[str, list[str]] = {}
+    into: dict[str, list[DrawnEdge]] = {}
     for edge in model.edges:
+        into.setdefault(edge.target, []).append(edge)
         if edge.told and edge.target in place:
             told.setdefault(place[edge.target], {})[names[edge.source]] = None
+        source, target = place.get(edge.source), place.get(edge.target)
+        if source and target and source != target and source.startswith(f"box:{PENALTY}:"):
+            told.setdefault(target, {})[PENALTY.partition(":")[2]] = None
+    for name, first in again.items():
+        several.setdefault(first, [first]).append(name)
+    kinds = {node.id: node for node in model.nodes}
+    layers = {
+        kinds[edge.target].op
+        for edge in model.edges
+        if kinds[edge.source].kind == "parameter" and kinds[edge.target].part == "forward"
+    }
     boxes: dict[str, DrawnNode] = {}
     for (name, part), members in groups.items():
-        id = number[name, part]
-        box = _box(id, name, members, tree, told.get(id, {}))
-        boxes[id] = replace(box, belongs_to=_beside(members, place, id))
+        id = f"box:{name}:{part}"
+        alike = _Alike.of(members, [plan[n.id] for n in members], several.get(name, [name]), into)
+        box = _box(id, name, part, members, tree, told.get(id, {}), alike, layers)
+        boxes[id] = _valued(replace(box, belongs_to=_beside(members, place, id)), members, model)
     nodes: list[DrawnNode] = []
     drawn: set[str] = set()
     for node in model.nodes:
@@ -169,29 +277,74 @@ def _apply(model: Model, plan: Plan, tree: _Tree, why: str) -> Model:
             drawn.add(home)
             nodes.append(boxes[home] if home in boxes else _moved(node, place))
     swallowed = len(place)
-    note = f"{swallowed:,} nodes folded into {len(boxes):,} boxes"
-    left = _clusters(model, nodes)
+    note = f"{swallowed:,} nodes folded into {_counted(len(boxes))}"
     return replace(
         model,
         nodes=tuple(nodes),
-        edges=tuple(_edges(model, place)),
-        clusters=left,
+        edges=tuple(_edges(model, place, boxes)),
+        clusters=_clusters(model, nodes),
         folded=f"{note}: {why}" if why else note,
     )
 
 
-def _without_shared(model: Model, plan: Plan) -> dict[str, tuple[str, str]]:
-    """Node id to (box name, part), without leaves that are read outside their box.
+def _counted(boxes: int) -> str:
+    return f"{boxes:,} box{'es' if boxes > 1 else ''}"
+
+
+@dataclass(frozen=True)
+class _Alike:
+    """How many modules a box stands for, their names, and the hash of one of them."""
+
+    count: int
+    names: tuple[str, ...]
+    digest: str
+
+    @staticmethod
+    def of(
+        members: list[DrawnNode], homes: list[str], names: list[str],
+        into: Mapping[str, list[DrawnEdge]],
+    ) -> _Alike:  # fmt: skip
+        """``homes``: the module of each member."""
+        apart: dict[str, list[DrawnNode]] = {}
+        for node, home in zip(members, homes, strict=True):
+            apart.setdefault(home, []).append(node)
+        digests = [signature(nodes, into) for nodes in apart.values()]
+        equal = len(set(digests)) == 1
+        whole = digests[0] if equal else signature(members, into)
+        return _Alike(len(apart) if equal else 1, tuple(names), whole)
+
+
+def _valued(box: DrawnNode, members: list[DrawnNode], model: Model) -> DrawnNode:
+    """The overlays of a box: what its members say together."""
+    found: dict[str, float | str] = {}
+    for scale in model.scales:
+        given = [node.values[scale.name] for node in members if scale.name in node.values]
+        numbers = [value for value in given if not isinstance(value, str)]
+        if scale.fold == "sum" and numbers:
+            found[scale.name] = sum(numbers)
+        elif scale.fold == "max" and numbers:
+            found[scale.name] = max(numbers)
+        elif scale.fold == "last" and given:
+            found[scale.name] = given[-1]
+    outputs = tuple(name for node in members for name in node.outputs)
+    return replace(box, values=found, outputs=outputs, worst=any(node.worst for node in members))
+
+
+def _without_shared(model: Model, plan: Plan, *, one: bool = False) -> dict[str, tuple[str, Part]]:
+    """Node id to (box name, part), without leaves that are read outside their box; ``one``: a box
+    has all parts.
 
     A leaf goes where its readers are: a parameter into the forward box of its own module.
     """
     nodes = {node.id: node for node in model.nodes}
-    inside: dict[str, tuple[str, str]] = {
-        node: (name, nodes[node].part) for node, name in plan.items()
+    inside: dict[str, tuple[str, Part]] = {
+        node: (name, "forward" if one else nodes[node].part) for node, name in plan.items()
     }
     readers: dict[str, set[str]] = {}
     for edge in model.edges:
-        if edge.kind == "data" and nodes[edge.target].part == "forward":
+        # Weight decay reads every weight, and shares none.
+        decay = nodes[edge.target].cluster == PENALTY
+        if edge.kind == "data" and nodes[edge.target].part == "forward" and not decay:
             readers.setdefault(edge.source, set()).add(plan.get(edge.target, edge.target))
     for node in model.nodes:
         inner = node.kind == "parameter" and node.id in inside
@@ -216,16 +369,28 @@ def _beside(members: list[DrawnNode], place: Mapping[str, str], id: str) -> str 
 
 
 def _box(
-    id: str, name: str, inside: list[DrawnNode], tree: _Tree, told: Iterable[str]
+    id: str,
+    name: str,
+    part: Part,
+    inside: list[DrawnNode],
+    tree: _Tree,
+    told: Iterable[str],
+    alike: _Alike,
+    layers: Container[str],
 ) -> DrawnNode:
-    part = inside[0].part
     cluster = tree.clusters.get(name)
     path = cluster.path if cluster else f"{inside[0].name} … {inside[-1].name}"
+    if len(alike.names) > 1:
+        path = f"{path} … {tree.clusters[alike.names[-1]].path}"
     ops = Counter(n.op for n in inside if n.kind in ("op", "grad_sum"))
-    common = ", ".join(f"{op} ×{k}" if k > 1 else op for op, k in ops.most_common(3))
+    # The layers first: what reads a parameter.
+    order = sorted(ops, key=lambda op: (op not in layers, -ops[op]))
+    counted = [(op, -(-ops[op] // alike.count)) for op in order[:3]]
+    common = ", ".join(f"{op} ×{k}" if k > 1 else op for op, k in counted)
     held = sum(math.prod(map(int, n.shape)) for n in inside if n.kind == "parameter")
     head = path if part == "forward" else f"{part} of {path.removeprefix('update/')}"
-    label = [head, common + (", …" if len(ops) > 3 else ""), f"{len(inside):,} nodes"]
+    each = f"×{alike.count}: " if alike.count > 1 else ""
+    label = [head, each + common + (", …" if len(ops) > 3 else ""), f"{len(inside):,} nodes"]
     if held:
         label.append(f"{held:,} parameters")
     label += [f"reads {source}" for source in told]
@@ -234,12 +399,19 @@ def _box(
         cluster=cluster.parent if cluster else None,
         text=head,
         label=tuple(filter(None, label)),
-        digest=hashlib.sha256("\n".join(n.text for n in inside).encode()).hexdigest()[:12],
+        digest=alike.digest,
+        repeats=alike.count,
+        inside=tuple(n.id for n in inside),
     )  # fmt: skip
 
 
-def _edges(model: Model, place: Mapping[str, str]) -> Iterable[DrawnEdge]:
-    """Edges between what is drawn: those that end at a box are joined and counted."""
+def _edges(
+    model: Model, place: Mapping[str, str], boxes: Mapping[str, DrawnNode]
+) -> Iterable[DrawnEdge]:
+    """Edges between what is drawn: those that end at a box are joined and counted.
+
+    Between the penalty's boxes and those of the modules they are told: each module has one.
+    """
     joined: dict[tuple[str, str, str], list[DrawnEdge]] = {}
     order: list[DrawnEdge | tuple[str, str, str]] = []
     for edge in model.edges:
@@ -264,7 +436,13 @@ def _edges(model: Model, place: Mapping[str, str]) -> Iterable[DrawnEdge]:
             count=len(edges),
             # A value that stays drawn at this end keeps its operand; a box has none.
             operand=edges[0].operand if len(edges) == 1 else "",
+            told=all(edge.told for edge in edges) or _of_penalty(entry[:2], boxes),
         )  # fmt: skip
+
+
+def _of_penalty(ends: Iterable[str], boxes: Mapping[str, DrawnNode]) -> bool:
+    found = [boxes.get(end) for end in ends]
+    return None not in found and any(end.startswith(f"box:{PENALTY}:") for end in ends)
 
 
 def _clusters(model: Model, nodes: Iterable[DrawnNode]) -> tuple[Cluster, ...]:

@@ -3,6 +3,7 @@
 A training step reads as a table. Forward runs down on the left; beside each forward node stands its
 gradient, and since edges of the backward part are ranked upside down, gradients run up; beside the
 gradient of a parameter stands its update. A layer's parameters come directly above the layer.
+In a forward drawing they stand in its row instead, to its left and right, so that the page is used.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ class Layout:
 
     ``rows``: a node and what stands beside it, in one line or (a long update) in several, the first
     of which begins with the node itself. ``operands``: an op and the leaves right above it.
+    ``sides``: in a forward drawing, an op and the leaves to its left and to its right.
     """
 
     rows: dict[str, list[list[str]]] = field(default_factory=dict)
     line_of: dict[str, tuple[str, int]] = field(default_factory=dict)
     operands: dict[str, list[str]] = field(default_factory=dict)
+    sides: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
     spine: frozenset[str] = frozenset()
     training: bool = False
 
@@ -39,8 +42,7 @@ class Layout:
 
     def room(self, op: str) -> int:
         """Lines between an op and the values that flow into it: its parameters stand there."""
-        leaves = self.operands.get(op, [])
-        return 1 + (sum(map(self.height, leaves)) if self.training else bool(leaves))
+        return 1 + sum(map(self.height, self.operands.get(op, [])))
 
 
 def plan(model: Model) -> Layout:
@@ -48,6 +50,7 @@ def plan(model: Model) -> Layout:
     nodes = {node.id: node for node in model.nodes}
     training = any(node.part != "forward" for node in model.nodes)
     rows = _rows(model, nodes) if training else {}
+    operands = _operands(model, nodes)
     return Layout(
         rows=rows,
         line_of={
@@ -56,7 +59,8 @@ def plan(model: Model) -> Layout:
             for number, line in enumerate(lines)
             for id in line
         },
-        operands=_operands(model, nodes),
+        operands=operands if training else {},
+        sides={} if training else {op: _split(leaves) for op, leaves in operands.items()},
         spine=_spine(model, nodes),
         training=training,
     )
@@ -67,7 +71,7 @@ def _rows(model: Model, nodes: dict[str, DrawnNode]) -> dict[str, list[list[str]
     rows: dict[str, list[list[str]]] = {}
     for part in ("backward", "update"):
         for node in model.nodes:
-            if node.part != part or node.kind == "output":
+            if node.part != part:
                 continue
             # A helper of a gradient rule is near its node anyway; it must not push the row apart.
             helper = part == "backward" and node.kind != "box"
@@ -96,6 +100,11 @@ def _operands(model: Model, nodes: dict[str, DrawnNode]) -> dict[str, list[str]]
             placed.add(source.id)
             found.setdefault(target.id, []).append(source.id)
     return found
+
+
+def _split(leaves: list[str]) -> tuple[list[str], list[str]]:
+    """The first to the left, the next to the right, and so on outwards."""
+    return leaves[::2][::-1], leaves[1::2]
 
 
 def _spine(model: Model, nodes: dict[str, DrawnNode]) -> frozenset[str]:

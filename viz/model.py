@@ -1,11 +1,13 @@
 """What a drawing shows, as data: nodes, edges with their input positions, nested clusters.
 
 Everything that a picture says is decided here and tested here; DOT and SVG only write it down.
-Ids come from the order of the graph's nodes, so the same graph gives the same model anywhere.
+Ids are the names of the printed IR, so equal graphs give equal models, in any process and however
+they were built; what has no name there (a box, a cluster, an edge) has an id with a colon.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
@@ -21,10 +23,12 @@ from graphc.ir.printer import line
 from graphc.ir.summary import Part, model_nodes, modules, numbers, parts, uses
 from graphc.ir.types import TensorType, short
 
-Kind = Literal["input", "parameter", "state", "constant", "op", "grad_sum", "output", "box"]
-EdgeKind = Literal["data", "update", "output"]
+Kind = Literal["input", "parameter", "state", "constant", "op", "edge", "grad_sum", "box"]
+EdgeKind = Literal["data", "update"]
 
 _DEEPEST = 15  # clusters around a node; a name may have any number of dots
+_LONGEST_ID = 80
+PENALTY = "penalty:penalty"  # the id of its cluster
 _FEW = 3  # uses of a scalar that are still drawn as lines
 PARTS: tuple[Part, ...] = ("forward", "backward", "update")
 # How a label writes an op with one scalar operand folded in: "· × 0.9".
@@ -59,7 +63,15 @@ class DrawnNode:
     line: str = ""
     text: str = ""  # the node as the printed IR has it
     label: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ()  # what the graph calls it where it is an output
+    weight: str | None = None  # of one use of a shared parameter (``unshare``): the parameter's id
     digest: str = ""  # of a folded box: a hash of what is inside
+    inside: tuple[str, ...] = ()  # of a folded box: the ids of the nodes in it
+    repeats: int = 1  # how many equal modules a folded box stands for
+    values: dict[str, float | str] = field(default_factory=dict)  # overlay to what it says here
+    marks: tuple[str, ...] = ()  # those values as the shape has them, one row each
+    level: int | None = None  # of the overlay that colours: the step of its scale
+    worst: bool = False  # where a check failed most
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,7 @@ class DrawnEdge:
     """One use: ``source`` is operand number ``input`` of ``target``. ``count`` > 1 when folded.
 
     ``told``: the label of the target says it, instead of a line (a learning rate's many uses).
+    ``weight``: the id of the shared parameter whose use this is part of.
     """
 
     source: str
@@ -77,6 +90,12 @@ class DrawnEdge:
     label: str = ""
     count: int = 1
     told: bool = False
+    weight: str | None = None
+
+    @property
+    def id(self) -> str:
+        """``source:target:input``; names have no colon."""
+        return f"{self.source}:{self.target}:{'update' if self.kind == 'update' else self.input}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +110,26 @@ class Cluster:
 
 
 @dataclass(frozen=True, slots=True)
+class Scale:
+    """One overlay as the legend has it: what the numbers of the nodes mean.
+
+    ``steps`` are the upper ends of the levels that colour the nodes (none: it only writes rows).
+    """
+
+    name: str
+    unit: str
+    fold: str = ""  # what a folded box says of the nodes inside: their sum, max or last; nothing
+    sizes: dict[str, int] = field(default_factory=dict)  # at which it was measured
+    note: str = ""
+    low: float | None = None
+    high: float | None = None
+    total: float | None = None
+    steps: tuple[float, ...] = ()
+    keys: tuple[str, ...] = ()  # the levels as the legend writes them
+    worst: str = ""  # the node where a check failed most
+
+
+@dataclass(frozen=True, slots=True)
 class Model:
     """A whole picture."""
 
@@ -100,13 +139,29 @@ class Model:
     clusters: tuple[Cluster, ...] = ()
     folded: str = ""  # what was folded and why, as the picture says it
     counts: dict[str, int] = field(default_factory=dict)
+    weights: tuple[str, ...] = ()  # ids of the shared parameters whose uses are told apart
+    scales: tuple[Scale, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Lists, dicts, strings and numbers alone."""
         found = asdict(self)
-        for key in ("nodes", "edges", "clusters"):
+        for key in ("nodes", "edges", "clusters", "scales"):
             found[key] = [_plain(entry) for entry in found[key]]
+        for edge, entry in zip(self.edges, found["edges"], strict=True):
+            entry["id"] = edge.id
+        found["weights"] = list(self.weights)
         return found
+
+
+def identify(name: str) -> str:
+    """A name as an id: itself, or its beginning and a hash where it is very long.
+
+    >>> identify("conv1.weight")
+    'conv1.weight'
+    """
+    if len(name) <= _LONGEST_ID:
+        return name
+    return f"{name[:60]}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
 
 
 def _plain(entry: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +197,10 @@ class _Builder:
         }
         self.kept = {*graph.outputs.values(), *self.updates.values()}
         self.visible = self._visible()
-        self.ids = {n: f"n{i}" for i, n in enumerate(graph.nodes) if n in self.visible}
+        self.ids = {n: identify(graph.name(n)) for n in graph.nodes if n in self.visible}
+        self.outputs: dict[Node, tuple[str, ...]] = {}
+        for name, node in graph.outputs.items():
+            self.outputs[node] = (*self.outputs.get(node, ()), name)
         self.numbers = frozenset(numbers(graph))
         self.served = self._served()
         self.primal = self._primals()
@@ -304,7 +362,7 @@ class _Builder:
                 kind, slash, of = here[-1].partition("/")
                 path = here[-1].rstrip("/") if slash else ".".join(here)
                 self.clusters[here] = Cluster(
-                    id=f"c{len(self.clusters)}",
+                    id=f"{kind if slash else 'module'}:{identify(of or path)}",
                     path=path,
                     parent=parent.id if parent else None,
                     kind=kind if slash else "module",  # type: ignore[arg-type]
@@ -319,16 +377,6 @@ class _Builder:
         edges = [edge for n in self.graph.nodes if n in self.visible for edge in self.edges(n)]
         for leaf, node in self.updates.items():
             edges.append(DrawnEdge(self.ids[node], self.ids[leaf], 0, "new value", "update"))
-        for number, (name, node) in enumerate(self.graph.outputs.items()):
-            marker = DrawnNode(
-                id=f"o{number}", name=name, op="output", kind="output", part=self.part[node],
-                type=str(node.type), shape=_shape(node), dtype=node.dtype.name, label=(name,),
-                belongs_to=self.ids[node], text=f"return {name}=%{self.graph.name(node)}",
-            )  # fmt: skip
-            nodes.append(marker)
-            edges.append(
-                DrawnEdge(self.ids[node], f"o{number}", 0, "", "output", dims_text(node.type))
-            )
         drawn = {part: sum(self.part[n] == part for n in self.visible) for part in PARTS}
         return Model(
             title=self._title() if title is None else title,
@@ -339,6 +387,7 @@ class _Builder:
                 **{part: count for part, count in drawn.items() if count},
                 "parameters": self.graph.parameter_count(),
             },
+            weights=tuple(dict.fromkeys(node.weight for node in nodes if node.weight)),
         )
 
     def _title(self) -> str:
@@ -367,7 +416,15 @@ class _Builder:
             line=(lines[0] + (f" (+{len(lines) - 1})" if len(lines) > 1 else "")) if lines else "",
             text=line(self.graph, node) if not isinstance(node.op, Input) else "",
             label=self.label(node),
+            outputs=self.outputs.get(node, ()),
+            weight=self.weight(node),
         )
+
+    def weight(self, node: Node) -> str | None:
+        """The shared parameter that ``node`` is one use of."""
+        if node.op.name == "edge" and isinstance(node.inputs[0].op, Parameter):
+            return self.ids[node.inputs[0]]
+        return None
 
     def label(self, node: Node) -> tuple[str, ...]:
         """The lines inside the shape, unescaped."""
@@ -385,7 +442,7 @@ class _Builder:
         title = node.op.name
         if node in self.told and name != title:  # what other labels call it
             title = f"{name} = {title}"
-        of = f"grad of {self.graph.name(primal)}" if primal is not None else ""
+        of = f"grad of {self._called(primal)}" if primal is not None else ""
         if node.op.name == "grad_sum":
             return (f"Σ {of}" if of else "Σ of gradients",)
         # A gradient's attributes repeat those of the node beside it.
@@ -393,7 +450,15 @@ class _Builder:
         rows = [title, *filter(None, (attributes, self._scalars(node), of))]
         if node.op.name == "constant":
             rows = ["constant", dims_text(node.type)]
+        if node.op.name == "edge":
+            rows = [self._called(node)]
         return tuple(rows)
+
+    def _called(self, node: Node) -> str:
+        """Its name; of one use of a weight the weight's, with the number: ``w@0``."""
+        if node.op.name == "edge":
+            return f"{self.graph.name(node.inputs[0])}@{node.op.attributes()['i']}"
+        return self.graph.name(node)
 
     def _scalars(self, node: Node) -> str:
         """The operands that are written in: ``· × 0.9``."""
@@ -423,6 +488,7 @@ class _Builder:
                     operand=node.op.operand(position),
                     label=dims_text(source.type),
                     told=self.is_told(node, source),
+                    weight=self.weight(node) or self.weight(source),
                 )
 
 
@@ -430,7 +496,7 @@ def _kind(node: Node) -> Kind:
     for cls, kind in _LEAVES:
         if isinstance(node.op, cls):
             return kind
-    if node.op.name in ("grad_sum", "constant"):
+    if node.op.name in ("grad_sum", "constant", "edge"):
         return node.op.name  # type: ignore[return-value]
     return "op"
 

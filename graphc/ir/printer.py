@@ -72,6 +72,6 @@ def comment(graph: Graph, node: Node) -> str:
     return ", ".join(parts)
 
 
-def embed(graph: Graph) -> str:
+def embed(graph: Graph, *, comments: bool = True) -> str:
     """The IR as one word of safe characters, for the comments of DOT and SVG files."""
-    return EMBEDDED + base64.b64encode(graph.text(comments=True).encode()).decode()
+    return EMBEDDED + base64.b64encode(graph.text(comments=comments).encode()).decode()
