@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from PIL import Image
 
 import graphc as gx
 from graphc import models, viz
-from graphc.viz.filters import BROKEN, GAP, MIDDLE, TOP
+from graphc.viz.filters import BROKEN, GAP, MIDDLE, SPLIT, TOP
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -53,14 +54,19 @@ def test_values_are_read_back_from_the_picture(
 def test_symmetric_keeps_zero_at_mid_grey() -> None:
     plate = viz.filters(np.array([[[[-0.5, 0.0, 2.0]]]]), scale=1, gap=0)
     assert plate.plate[0, :, 0].tolist() == [round(127 - 0.5 / 2 * 127), MIDDLE, TOP]
-    assert plate.caption == "1 filter 1 x 3 of 1 channel; zero is mid grey, black -2, white 2"
+    said = "1 filter 1 x 3 of 1 channel, in 1 row of 1; zero is mid grey, black -2.0, white 2.0"
+    assert str(plate.caption) == said
 
 
 def test_the_caption_says_the_normalization() -> None:
     weights = draw(0, 4, 1, 3, 3)
-    low, high = f"{weights.min():.3g}", f"{weights.max():.3g}"
-    assert f"black {low}, white {high}" in viz.filters(weights, normalize="global").caption
-    assert "own minimum and maximum" in viz.filters(weights, normalize="per-filter").caption
+    said = viz.filters(weights, normalize="global").caption
+    assert "minimum and maximum of all" in str(said)
+    read = viz.Caption.parse(said.template, str(said))
+    assert read == said.values
+    for name, edge in (("low", weights.min()), ("high", weights.max())):
+        assert read[name] == float(f"{edge:.3g}")
+    assert "own minimum and maximum" in str(viz.filters(weights, normalize="per-filter").caption)
     # … and it is in the picture: there is ink below the plate.
     plate = viz.filters(weights)
     assert (pixels(plate)[plate.plate.shape[0] :] < 128).any()
@@ -82,8 +88,8 @@ def test_the_gap_and_broken_values_are_no_data_colours() -> None:
     weights[2, 1, 0, 0] = np.nan
     weights[3] = np.inf
     plate = viz.filters(weights, columns=3, gap=2)
-    assert max(GAP) == max(BROKEN) == 255 > TOP
-    assert "49 values not finite, in red" in plate.caption
+    assert max(GAP) == max(BROKEN) == max(SPLIT) == 255 > TOP
+    assert "49 values not finite, in red" in str(plate.caption)
     read = plate.pixels()
     assert np.isnan(read[2, :, 0, 0]).all()
     assert np.isnan(read[3]).all()
@@ -105,16 +111,57 @@ def test_one_cell_a_filter_in_colour_else_one_a_channel() -> None:
 def test_a_large_layer_says_what_is_left_out() -> None:
     plate = viz.filters(draw(3, 512, 512, 1, 1), scale=1)
     assert plate.cells <= 2304
-    assert "(the first 4 filters and 512 channels are shown)" in plate.caption
+    assert "(the first 4 filters and 512 channels are shown)" in str(plate.caption)
 
 
 def test_filters_of_a_graph() -> None:
     graph = models.build("lenet-5")
     variables = gx.compile(graph).init(seed=0)
     plate = viz.filters(graph, variables)
-    assert plate.caption.startswith("conv1.weight: 6 filters 5 x 5 of 1 channel; ")
+    assert str(plate.caption).startswith("conv1.weight: 6 filters 5 x 5 of 1 channel, in 2 rows")
     assert np.array_equal(plate.values, np.float64(variables["conv1.weight"]))
     assert viz.filters(graph, variables, name="conv2.weight").values.shape == (16, 6, 5, 5)
+
+
+def test_alexnets_plate_has_six_rows_of_sixteen_and_a_line_between_its_groups() -> None:
+    plate = viz.filters(draw(5, 96, 3, 11, 11), groups=2, columns=16, scale=2, gap=1)
+    assert (plate.rows, plate.columns, plate.groups, plate.cells) == (6, 16, 2, 96)
+    tops = sorted({plate.corner(cell)[0] for cell in range(96)})
+    steps = np.diff(tops)
+    assert steps.tolist() == [23, 23, 23 + plate.split, 23, 23]
+    # Filter 48, the first of the second group, begins a row; nothing of the data is blue 255.
+    assert plate.corner(48) == (tops[3], 1)
+    line = plate.plate[tops[2] + 22 : tops[3]]
+    assert (line == SPLIT).all(axis=-1).any(axis=1).sum() == 2
+    half_step = (plate.high - plate.low)[:, None, None, None] / TOP / 2
+    assert np.all(np.abs(plate.pixels() - plate.values) <= half_step * (1 + 1e-9))
+    assert plate.caption.values["groups"] == 2
+
+
+def test_groups_are_those_of_the_graphs_convolution() -> None:
+    x, w = gx.input("x", ("N", 4, 8, 8)), gx.parameter("w", (6, 2, 3, 3), init=0.5)
+    graph = gx.Graph({"y": gx.conv2d(x, w, groups=2)})
+    plate = viz.filters(graph, {"w": draw(6, 6, 2, 3, 3)})
+    assert (plate.groups, plate.rows, plate.columns) == (2, 6, 2)
+    uneven = viz.filters(draw(6, 6, 1, 3, 3), groups=2, columns=2)
+    assert (uneven.rows, uneven.corner(3)[1]) == (4, uneven.gap)  # each group begins a row
+
+
+def test_a_filter_a_row_and_a_channel_a_cell_on_demand() -> None:
+    weights = draw(7, 5, 3, 4, 4)
+    plate = viz.filters(weights, colour=False, scale=1, gap=0)
+    assert (plate.rows, plate.columns, plate.cells) == (5, 3, 15)
+    assert np.allclose(plate.pixels(), weights, atol=plate.high[0] / TOP)
+
+
+def test_the_plate_as_svg_and_as_data(tmp_path: Path) -> None:
+    plate = viz.filters(draw(8, 4, 1, 3, 3))
+    svg = plate.save(tmp_path / "a.svg").read_text(encoding="utf-8")
+    assert svg == plate.svg
+    assert "zero is mid grey" in svg
+    kept = json.loads(plate.save(tmp_path / "a.json").read_text(encoding="utf-8"))
+    assert kept == plate.model
+    assert np.array_equal(kept["values"], plate.values)
 
 
 def test_the_same_bytes_each_time(tmp_path: Path) -> None:
@@ -138,7 +185,10 @@ def test_the_same_bytes_each_time(tmp_path: Path) -> None:
             lambda: viz.filters(models.build("lenet-5"), {}, name="conv9.weight"),
             r"no parameter is called 'conv9\.weight'.*conv1\.weight",
         ),
-        (lambda: viz.filters(draw(0, 1, 1, 2, 2)).save("a.jpg"), r"saved as \.png"),
+        (lambda: viz.filters(draw(0, 1, 1, 2, 2)).save("a.jpg"), r"saved as \.svg"),
+        (lambda: viz.filters(draw(0, 4, 1, 2, 2), groups=3), "does not divide the 4 filters"),
+        (lambda: viz.filters(draw(0, 4, 1, 2, 2), groups=0), "does not divide"),
+        (lambda: viz.filters(draw(0, 4, 2, 2, 2), colour=True), "colours have 3 channels, not 2"),
     ],
 )
 def test_mistakes_are_told(call: Any, message: str) -> None:
