@@ -118,7 +118,7 @@ def thinned(
     """
     net, facts = _read(graph, variables, example, step, units, backend, inputs, named)
     model = {"kind": "thinned network", **facts, **_model(net, units)}
-    canvas = _sheet(net, units, test=None)
+    canvas = _sheet(net, units, facts, None)
     caption = Caption(_TEMPLATE, _said(model))
     words = (
         "Left: the full network, layer by layer. Right: the network that trained example "
@@ -167,7 +167,7 @@ def dropout(
         if layer.sites
     ]
     model = {"kind": "dropout", **facts, **_model(net, units), "test": test}
-    canvas = _sheet(net, units, test=test)
+    canvas = _sheet(net, units, facts, test)
     said = {
         **_said(model),
         "train": [entry["train"] for entry in test],
@@ -411,7 +411,9 @@ _MAP = 40.0  # points that a map of a mask takes
 _KEPT, _DROPPED = (198, 222, 240), (27, 27, 27)
 
 
-def _sheet(net: _Net, units: int, test: list[dict[str, Any]] | None) -> Canvas:
+def _sheet(
+    net: _Net, units: int, facts: Mapping[str, Any], test: list[dict[str, Any]] | None
+) -> Canvas:
     canvas = Canvas(10, 10)
     rows = max(
         layer.stack(units) * (_MAP + 4) / _STEP
@@ -421,7 +423,8 @@ def _sheet(net: _Net, units: int, test: list[dict[str, Any]] | None) -> Canvas:
     )
     height = max(rows, 3) * _STEP
     panel = (len(net.layers) - 1) * _ACROSS + 78
-    panels = ["full network", "thinned by the mask"] + (["test time"] if test is not None else [])
+    panels = ["full network", f"thinned: example {facts['example']}, step {facts['step']}"]
+    panels += ["test time"] if test is not None else []
     for number, title in enumerate(panels):
         left = 16 + number * (panel + 34)
         if number:

@@ -132,7 +132,7 @@ def plate(
         "units {channels} of {node}: the {top} places of {images} {data} that excite each most, "
         "those that overlap a stronger one of the same image by more than {overlap} left out; in "
         "white the exact receptive field (at most {field} pixels, cut at the border) and the "
-        "activation, rounded to {digits} after the point"
+        "activation, to {digits} digits after the point"
     )
     if normalized:
         template += ", each row divided by its first value"
