@@ -1,81 +1,22 @@
-"""Dropout seen: the full network beside the one that an example really trained, and test time.
-
-The mask is drawn again from (seed, step, stream) by the rule of the design, and compared with what
-the compiled step makes of the same variables: a cross in the picture is a zero of the step.
-"""
+"""Dropout seen: the full network beside the one that an example really trained, and test time."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from graphc.compiler.program import compile as compile_graph
-from graphc.ir.errors import GraphError
-from graphc.ir.graph import Graph, post_order
-from graphc.ir.leaves import Input, stream_number
+from graphc.ir.graph import Graph
 from graphc.ir.leaves import input as make_input
 from graphc.ir.node import Node, make
-from graphc.ir.window import POINTWISE
-from graphc.ops.random import Dropout
 from graphc.passes.inference import inference
 
 from .canvas import Canvas, text_width
 from .figure import Caption, Figure
-from .reading import Array, example_of, inputs_for, needed, on_host
-
-MOST_UNITS = 40
-_CALLER = "viz.thinned"
-
-
-@dataclass(frozen=True)
-class _Layer:
-    """Units of the network: a value, whose elements a dropout may have dropped."""
-
-    node: Node
-    name: str
-    shape: tuple[int, ...]
-    sites: tuple[Node, ...]
-    streams: tuple[str, ...]
-    kept: Array  # flat bools, in the row-major order of the value
-
-    @property
-    def retain(self) -> float:
-        return _short(math.prod(site.op.retain for site in self.sites))  # type: ignore[attr-defined]
-
-    @property
-    def maps(self) -> bool:
-        return len(self.shape) == 3 and bool(self.sites)
-
-    def stack(self, units: int) -> int:
-        """How many of the maps are drawn: one takes the room of two units."""
-        return min(self.shape[0], max(units // 2, 1))
-
-    def shown(self, units: int) -> list[int]:
-        """The units that are drawn: the first ones of a layer, the first maps of a stack."""
-        if self.maps:
-            return list(range(self.stack(units) * math.prod(self.shape[1:])))
-        return list(range(min(len(self.kept), units)))
-
-
-@dataclass(frozen=True)
-class _Net:
-    layers: list[_Layer]
-    links: list[tuple[int, int]]  # fully-connected: every unit of one with every unit of the other
-
-    def edges(self, units: int, thinned: bool) -> list[list[int]]:
-        """[layer, unit, layer, unit] of the drawn edges; thinned: those with both ends kept."""
-        return [
-            [a, i, b, j]
-            for a, b in self.links
-            if not self.layers[a].maps
-            for i in self.layers[a].shown(units)
-            for j in self.layers[b].shown(units)
-            if not thinned or (self.layers[a].kept[i] and self.layers[b].kept[j])
-        ]
+from .masks import Layer, Net, short, thin
 
 
 def thinned(
@@ -101,7 +42,8 @@ def thinned(
     them), and the figure is refused if its dropouts keep anything else.
 
     ``.model``: ``layers`` (name, shape, ``retain``, ``stream``, ``dropped``: the numbers of the
-    crossed units, in the row-major order of the layer), ``edges`` and ``thinned_edges``
+    crossed units, in the row-major order of the layer, of layers of up to 65,536 units; ``kept``:
+    how many are not), ``edges`` and ``thinned_edges``
     ([layer, unit, layer, unit] of those drawn), ``example``, ``seed``, ``step``.
     Raises GraphError: no dropout in the graph, no such example.
 
@@ -116,7 +58,7 @@ def thinned(
     >>> [(layer["name"], layer["dropped"]) for layer in figure.model["layers"]]
     [('x', []), ('0', [0, 1, 2]), ('3', [])]
     """
-    net, facts = _read(graph, variables, example, step, units, backend, inputs, named)
+    net, facts = thin(graph, variables, example, step, units, backend, inputs, named)
     model = {"kind": "thinned network", **facts, **_model(net, units)}
     canvas = _sheet(net, units, facts, None)
     caption = Caption(_TEMPLATE, _said(model))
@@ -155,13 +97,13 @@ def dropout(
     >>> figure.model["test"]
     [{'layer': 0, 'retain': 0.75, 'train': 1.0, 'test': 0.75}]
     """
-    net, facts = _read(graph, variables, example, step, units, backend, inputs, named)
+    net, facts = thin(graph, variables, example, step, units, backend, inputs, named)
     test = [
         {
             "layer": number,
             "retain": layer.retain,
-            "train": _short(math.prod(site.op.factor for site in layer.sites)),  # type: ignore[attr-defined]
-            "test": _short(math.prod(map(_at_test, layer.sites))),
+            "train": short(math.prod(site.op.factor for site in layer.sites)),  # type: ignore[attr-defined]
+            "test": short(math.prod(map(_at_test, layer.sites))),
         }
         for number, layer in enumerate(net.layers)
         if layer.sites
@@ -185,7 +127,7 @@ def dropout(
     return Figure(canvas, model, caption, "Dropout: training and test time", words)
 
 
-# -- reading ------------------------------------------------------------------------------
+# -- captions and models -----------------------------------------------------------------
 
 _TEMPLATE = (
     "the mask of example {example} at seed {seed}, step {step}, streams {streams}: "
@@ -200,70 +142,11 @@ def _said(model: dict[str, Any]) -> dict[str, Any]:
         "example": model["example"], "seed": model["seed"], "step": model["step"],
         "streams": [layer["stream"] for layer in masked],
         "retain": [layer["retain"] for layer in masked],
-        "kept": [layer["units"] - len(layer["dropped"]) for layer in masked],
+        "kept": [layer["kept"] for layer in masked],
         "units": [layer["units"] for layer in masked], "backend": model["backend"],
         "scaling": sorted({layer["scaling"] for layer in masked}),
         "drawn": [layer["drawn"] for layer in model["layers"]],
     }  # fmt: skip
-
-
-def _read(
-    graph: Graph,
-    variables: Mapping[str, Any],
-    example: int,
-    step: int | None,
-    units: int,
-    backend: str | None,
-    inputs: Mapping[str, Any] | None,
-    named: Mapping[str, Any],
-) -> tuple[_Net, dict[str, Any]]:
-    if not isinstance(graph, Graph):
-        raise GraphError(f"{_CALLER} takes a Graph first, not a {type(graph).__name__}")
-    if isinstance(units, bool) or not isinstance(units, int) or not 1 <= units <= MOST_UNITS:
-        raise GraphError(f"{_CALLER}(units={units!r}): an int from 1 to {MOST_UNITS} is wanted")
-    forward = post_order(n for name, n in graph.outputs.items() if not name.startswith("grad/"))
-    sites = [node for node in forward if isinstance(node.op, Dropout)]
-    if not sites:
-        raise GraphError(
-            f"{_CALLER}: there is no dropout on the way to {', '.join(graph.outputs)}\n"
-            "  to fix: graph.apply(passes.insert_dropout(retain=0.5)), or nn.Dropout(retain=0.5)"
-        )
-    held = {name: np.array(on_host(array)) for name, array in variables.items()}
-    for name in ("random/seed", "step"):
-        if name not in held:
-            raise GraphError(f"{_CALLER}: variables hold no {name!r}; program.init(seed=0) does")
-    if step is not None:
-        if isinstance(step, bool) or not isinstance(step, int) or step < 0:
-            raise GraphError(f"{_CALLER}(step={step!r}): the number of a step, from 0")
-        held["step"] = np.full_like(held["step"], step)
-    seed, at = int(held["random/seed"]), int(held["step"])  # before the program counts it up
-    part = needed(graph, [node for site in sites for node in (site.inputs[0], site)])
-    program = compile_graph(part, backend)
-    out = program(held, inputs_for(part, graph, inputs, named))
-    masks: dict[Node, Array] = {}
-    for number, site in enumerate(sites):
-        before, after = (np.asarray(on_host(out[f"v{2 * number + i}"])) for i in range(2))
-        mask = _mask(site, graph.name(site.inputs[1]), seed, at, before.shape)
-        if not np.array_equal(after != 0, mask & (before != 0)):
-            raise GraphError(
-                f"{_CALLER}: the compiled program does not keep what (seed, step, stream) says at "
-                f"{graph.name(site)}: please report this",
-                nodes=[site],
-            )
-        masks[site] = example_of(mask, example, _CALLER).reshape(-1)
-    net = _net(graph, forward, sites, masks)
-    return net, {
-        "example": example, "seed": seed, "step": at, "backend": program.backend.name,
-    }  # fmt: skip
-
-
-def _mask(site: Node, stream: str, seed: int, step: int, shape: tuple[int, ...]) -> Array:
-    """Which elements are retained: the rule itself, apart from what the ops are made of."""
-    key = np.array([seed, stream_number(stream)], np.uint64)
-    bits = np.random.Generator(np.random.Philox(key=key, counter=[0, 0, step, 0]))
-    assert isinstance(site.op, Dropout)
-    kept: Array = bits.random(shape, dtype=np.float32) < np.float32(site.op.retain)
-    return kept
 
 
 def _at_test(site: Node) -> float:
@@ -274,114 +157,7 @@ def _at_test(site: Node) -> float:
     return float(program({}, x=np.ones(1, site.dtype))["y"][0])
 
 
-def _short(value: float) -> float:
-    """A probability as it was written: 0.8, not the nearest float32."""
-    return float(str(np.float32(value)))
-
-
-# -- the network as layers ----------------------------------------------------------------
-
-
-def _net(
-    graph: Graph, forward: Sequence[Node], sites: Sequence[Node], masks: Mapping[Node, Array]
-) -> _Net:
-    """Layers and links: the fully-connected ones between values of the same units."""
-    place = {node: number for number, node in enumerate(forward)}
-    fed = _fed(forward)
-    mixing = [node for node in forward if _mixes(node)]
-    sources = {node: _units_of(node.inputs[0], fed) for node in mixing}
-    found: dict[tuple[Node, tuple[Node, ...]], None] = dict.fromkeys(sources.values())
-    seen = {site for _, passed in found for site in passed}
-    for site in sites:
-        if site not in seen:
-            found[_units_of(site, fed)] = None
-    ends = {node for node, _ in found}
-    found.update({(node, ()): None for node in mixing if node not in ends})
-    keys = sorted(found, key=lambda key: (place[key[0]], [place[site] for site in key[1]]))
-    layers = []
-    for node, passed in keys:
-        shape = tuple(int(size) for size in _shape(node) or masks[passed[0]].shape)
-        kept = np.ones(math.prod(shape), bool)
-        for site in passed:
-            kept = kept & masks[site]
-        streams = tuple(graph.name(site.inputs[1]) for site in passed)
-        layers.append(_Layer(node, _name(graph, node), shape, passed, streams, kept))
-    links = [
-        (keys.index(sources[node]), number)
-        for number, (node, _) in enumerate(keys)
-        if node in sources and not layers[number].maps
-    ]
-    return _Net(layers, links)
-
-
-def _fed(forward: Sequence[Node]) -> set[Node]:
-    """What depends on an input: activations, not weights."""
-    fed: set[Node] = set()
-    for node in forward:
-        if isinstance(node.op, Input) or any(source in fed for source in node.inputs):
-            fed.add(node)
-    return fed
-
-
-def _mixes(node: Node) -> bool:
-    """A fully-connected layer: (batch, units in) to (batch, units out)."""
-    x = node.inputs[0] if node.inputs else node
-    dense = node.op.name == "linear" or (
-        node.op.name == "matmul" and node.inputs[1].op.name in ("parameter", "edge")
-    )
-    return dense and x.ndim == 2 and node.ndim == 2
-
-
-def _units_of(node: Node, fed: set[Node]) -> tuple[Node, tuple[Node, ...]]:
-    """The value whose units ``node`` has, and the dropouts on the way to it: what is computed unit
-    by unit (a ReLU, a reshape) has the units of what it reads."""
-    ends: dict[Node, None] = {}
-    passed: dict[Node, None] = {}
-    stack, seen = [node], set[Node]()
-    while stack:
-        here = stack.pop()
-        if here in seen:
-            continue
-        seen.add(here)
-        if isinstance(here.op, Dropout):
-            passed[here] = None
-            stack.append(here.inputs[0])
-            continue
-        size = _size(here)
-        unitwise = here.op.name in ("reshape", "edge")
-        ways = [
-            source
-            for source, reads in zip(here.inputs, here.op.receptive(here), strict=True)
-            if source in fed and _size(source) == size and (unitwise or reads == POINTWISE)
-        ]
-        if not ways or _mixes(here):
-            ends[here] = None
-        stack += ways if not _mixes(here) else []
-    if len(ends) == 1:
-        return next(iter(ends)), tuple(passed)
-    if isinstance(node.op, Dropout):  # units of two branches, joined and then dropped
-        return node.inputs[0], (node,)
-    return node, ()
-
-
-def _shape(node: Node) -> tuple[int, ...] | None:
-    sizes = node.shape[1:]
-    return tuple(map(int, sizes)) if all(isinstance(s, int) for s in sizes) else None  # type: ignore[arg-type]
-
-
-def _size(node: Node) -> int | None:
-    shape = _shape(node)
-    return None if shape is None else math.prod(shape)
-
-
-def _name(graph: Graph, node: Node) -> str:
-    """The module that made it, the input's name, or what the printed IR calls it."""
-    if isinstance(node.op, Input):
-        return graph.name(node)
-    return next(filter(None, graph.paths(node)), graph.name(node))
-
-
-def _model(net: _Net, units: int) -> dict[str, Any]:
+def _model(net: Net, units: int) -> dict[str, Any]:
     return {
         "layers": [
             {
@@ -392,7 +168,8 @@ def _model(net: _Net, units: int) -> dict[str, Any]:
                 "retain": layer.retain if layer.sites else None,
                 "scaling": layer.sites[0].op.scaling if layer.sites else None,  # type: ignore[attr-defined]
                 "stream": "+".join(layer.streams) or None,
-                "dropped": np.flatnonzero(~layer.kept).tolist(),
+                "kept": int(layer.kept.sum()),
+                "dropped": layer.dropped(units),
             }
             for layer in net.layers
         ],
@@ -412,7 +189,7 @@ _KEPT, _DROPPED = (198, 222, 240), (27, 27, 27)
 
 
 def _sheet(
-    net: _Net, units: int, facts: Mapping[str, Any], test: list[dict[str, Any]] | None
+    net: Net, units: int, facts: Mapping[str, Any], test: list[dict[str, Any]] | None
 ) -> Canvas:
     canvas = Canvas(10, 10)
     rows = max(
@@ -457,7 +234,7 @@ def _sheet(
 
 
 def _panel(
-    canvas: Canvas, net: _Net, units: int, left: float, height: float, title: str,
+    canvas: Canvas, net: Net, units: int, left: float, height: float, title: str,
     under: Mapping[int, tuple[str, ...]], *, thinned: bool,
 ) -> None:  # fmt: skip
     canvas.text(left, 22, title, bold=True)
@@ -514,7 +291,7 @@ def _crossed(
 
 
 def _maps(
-    canvas: Canvas, layer: _Layer, units: int, x: float, height: float, *, thinned: bool
+    canvas: Canvas, layer: Layer, units: int, x: float, height: float, *, thinned: bool
 ) -> None:
     """The mask of the first maps, an element a pixel."""
     shown = layer.stack(units)
@@ -533,7 +310,7 @@ def _maps(
             canvas.circle(x, top + shown * (_MAP + 4) + dot + 2, 1.2, fill="ink", stroke="none")
 
 
-def _unit_rows(canvas: Canvas, net: _Net, test: list[dict[str, Any]], top: float) -> None:
+def _unit_rows(canvas: Canvas, net: Net, test: list[dict[str, Any]], top: float) -> None:
     """A unit in training and at test time, once for each probability and factor."""
     kinds: dict[tuple[float, float, float], list[str]] = {}
     for entry in test:

@@ -303,7 +303,8 @@ def _groups(weights: Any, name: str, count: int) -> int:
         return 1
     users = (user.op for user in weights.users(weights.parameters[name]))
     found = next((op.groups for op in users if op.name == "conv2d"), 1)  # type: ignore[attr-defined]
-    return int(found) if count % found == 0 else 1
+    # Groups of one filter each (depthwise) are no blocks to see.
+    return int(found) if count % found == 0 and found < count else 1
 
 
 def _weights(weights: Any, variables: Any, name: str | None) -> tuple[Array, str]:

@@ -68,42 +68,32 @@ def flattened(
     if isinstance(channel, bool) or channel not in range(len(image)):
         raise GraphError(f"{caller}: there is no channel {channel!r} among {len(image)}")
     low, high = span(image)
-    # Where an element stands, by the op itself: it is given the numbers of the elements.
-    numbers = np.arange(batch.size).reshape(batch.shape)
-    moved = np.asarray(flat.op.evaluate(_sizes(flat, vectors), numbers))
-    places = np.stack(np.unravel_index(moved[0], image.shape), axis=1)
+    # A reshape keeps the row-major order, so element i is the image's i-th.
+    places = np.stack(np.unravel_index(np.arange(image.size), image.shape), axis=1)
     model = {
         "kind": "flattened", "node": graph.name(flat), "example": example, "image": image.tolist(),
         "vector": vector.tolist(), "places": places.tolist(), "low": low, "high": high,
     }  # fmt: skip
-    caption = Caption(
+    template = (
         "{node} of example {example}: {channels} by {height} by {width} becomes a vector of "
-        "{features}, which does not know what was above or below; black {low}, white {high}",
-        {
-            "node": model["node"], "example": example, "channels": image.shape[0],
-            "height": image.shape[1], "width": image.shape[2], "features": vector.size,
-            "low": float(f"{low:.3g}"), "high": float(f"{high:.3g}"),
-        },
-    )  # fmt: skip
-    small = image.size <= _NUMBERS
-    if small:
+        "{features}, which does not know what was above or below"
+    )
+    said = {
+        "node": model["node"], "example": example, "channels": image.shape[0],
+        "height": image.shape[1], "width": image.shape[2], "features": vector.size,
+    }  # fmt: skip
+    if image.size <= _NUMBERS:
         canvas = _numbers_sheet(image, vector)
     else:
         canvas = _greys_sheet(image, vector, places, channel, low, high)
+        template += "; black {low}, white {high}"
+        said |= {"low": float(f"{low:.3g}"), "high": float(f"{high:.3g}")}
+    caption = Caption(template, said)
     words = (
         f"Above, right: the image of {image.shape[1]} rows. Below: the vector of {vector.size} "
         "elements, the rows one after the other."
     )
     return Figure(canvas, model, caption, "An image, flattened", words)
-
-
-def _sizes(flat: Node, vectors: Array) -> dict[str, int]:
-    """The named dimensions, from the shape that came out."""
-    found: dict[str, int] = {}
-    for size, number in zip(flat.shape, vectors.shape, strict=True):
-        if not isinstance(size, int):
-            found[str(size)] = number
-    return found
 
 
 def _numbers_sheet(image: Array, vector: Array) -> Canvas:

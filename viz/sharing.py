@@ -252,7 +252,7 @@ def weight_gradient(
         raise GraphError(
             f"{caller}: weight={weight!r} is not (filter, channel, row, column) of {shape}"
         )
-    if conv not in graph.gradients:
+    if not graph.gradients:
         graph = graph.apply(backward())
     slopes = [graph.gradients[end] for end in (conv, conv.inputs[1]) if end in graph.gradients]
     if len(slopes) < 2:

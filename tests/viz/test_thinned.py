@@ -175,6 +175,38 @@ def test_a_value_that_is_dropped_twice_keeps_what_both_keep() -> None:
     assert layer["dropped"] == np.flatnonzero(~(masks[0] & masks[1])).tolist()
 
 
+def test_maps_alone_symbolic_sizes_and_a_sum_of_branches() -> None:
+    x = gx.input("x", ("N", 2, "H", "W"))
+    a = gx.conv2d(x, gx.parameter("w", (3, 2, 3, 3), init="kaiming_uniform"), padding="same")
+    b = gx.conv2d(x, gx.parameter("v", (3, 2, 1, 1), init="kaiming_uniform"))
+    graph = gx.Graph({"y": gx.mean(gx.dropout(a + b, retain=0.25), (2, 3))})
+    held = gx.compile(graph).init(seed=6)
+    figure = viz.thinned(graph, held, example=1, x=np.ones((2, 2, 5, 4), "float32"))
+    (layer,) = figure.model["layers"]
+    mask = rule(layer["stream"], 6, 0, (2, 3, 5, 4), 0.25)[1]
+    assert (layer["shape"], layer["dropped"]) == ([3, 5, 4], np.flatnonzero(~mask).tolist())
+    assert figure.model["edges"] == []
+    assert "in a map, dark elements are dropped" in figure.svg
+
+
+def test_a_very_large_layer_lists_what_is_drawn() -> None:
+    x = gx.input("x", ("N", 70_000))
+    graph = gx.Graph({"y": gx.dropout(x, retain=0.5)})
+    held = gx.compile(graph).init(seed=6)
+    figure = viz.thinned(graph, held, units=5, x=np.ones((1, 70_000), "float32"))
+    (layer,) = figure.model["layers"]
+    mask = rule(layer["stream"], 6, 0, (1, 70_000), 0.5)[0]
+    assert layer["dropped"] == np.flatnonzero(~mask[:5]).tolist()
+    assert layer["kept"] == mask.sum()
+
+
+def test_dropped_weights_have_no_mask_of_an_example() -> None:
+    x, w = gx.input("x", ("N", 3)), gx.parameter("w", (2, 3), init=0.5)
+    graph = gx.Graph({"y": gx.linear(x, gx.dropout(w, retain=0.5))})
+    with pytest.raises(gx.GraphError, match="no activation"):
+        viz.thinned(graph, gx.compile(graph).init(), x=np.ones((1, 3), "float32"))
+
+
 @pytest.mark.parametrize("make", [viz.thinned, viz.dropout])
 def test_labels_captions_and_bytes(make: Any) -> None:
     graph = models.build("lenet-5").apply(passes.insert_dropout(retain=0.5))
@@ -201,7 +233,7 @@ def test_labels_captions_and_bytes(make: Any) -> None:
         (lambda g, v: viz.thinned(g, {"step": 0}, image=batch()[0]), "hold no 'random/seed'"),
         (
             lambda g, v: viz.thinned(g.apply(passes.inference()), v, image=batch()[0]),
-            r"no dropout(.|\n)*insert_dropout",
+            r"no activation on the way(.|\n)*insert_dropout",
         ),
     ],
 )
