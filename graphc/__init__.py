@@ -132,8 +132,10 @@ if TYPE_CHECKING:
     from graphc.analysis.equivariance import equivariance
     from graphc.analysis.gradient_check import gradient_check
     from graphc.analysis.moments import moments
-    from graphc.analysis.receptive_field import receptive_field
+    from graphc.analysis.receptive_field import receptive_field, receptive_fields
+    from graphc.analysis.repair import repair
     from graphc.analysis.sharing import check_sharing
+    from graphc.analysis.toeplitz import toeplitz
     from graphc.compiler.interpret import interpret
     from graphc.compiler.program import Program, compile
     from graphc.compiler.registry import available_backends
@@ -163,7 +165,10 @@ _FROM = {
     "load": "graphc.train.checkpoint",
     "moments": "graphc.analysis.moments",
     "receptive_field": "graphc.analysis.receptive_field",
+    "receptive_fields": "graphc.analysis.receptive_field",
+    "repair": "graphc.analysis.repair",
     "save": "graphc.train.checkpoint",
+    "toeplitz": "graphc.analysis.toeplitz",
 }
 
 
@@ -296,7 +301,9 @@ __all__ = [
     "pow",
     "random_uniform",
     "receptive_field",
+    "receptive_fields",
     "relu",
+    "repair",
     "reshape",
     "save",
     "scaled_dot_product_attention",
@@ -316,6 +323,7 @@ __all__ = [
     "sum",
     "tanh",
     "to_numpy",
+    "toeplitz",
     "track",
     "train",
     "transpose",

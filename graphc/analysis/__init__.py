@@ -1,16 +1,27 @@
 """Facts read off a graph: its cost, what its units see, how it moves, which gradient is wrong."""
 
+from graphc.analysis.alignment import Certificate, Counterexample
 from graphc.analysis.angular_update import angular_update
 from graphc.analysis.compose_affine import compose_affine
 from graphc.analysis.cost import GraphCost, NodeCost, cost
 from graphc.analysis.equivariance import Break, Equivariance, equivariance
 from graphc.analysis.gradient_check import GradientCheck, NodeCheck, gradient_check
 from graphc.analysis.moments import Moments, NodeMoments, moments
-from graphc.analysis.receptive_field import ReceptiveField, receptive_field
+from graphc.analysis.progressions import Progressions
+from graphc.analysis.receptive_field import (
+    ReceptiveField,
+    ReceptiveFields,
+    receptive_field,
+    receptive_fields,
+)
+from graphc.analysis.repair import repair
 from graphc.analysis.sharing import Sharing, check_sharing
+from graphc.analysis.toeplitz import toeplitz
 
 __all__ = [
     "Break",
+    "Certificate",
+    "Counterexample",
     "Equivariance",
     "GradientCheck",
     "GraphCost",
@@ -18,7 +29,9 @@ __all__ = [
     "NodeCheck",
     "NodeCost",
     "NodeMoments",
+    "Progressions",
     "ReceptiveField",
+    "ReceptiveFields",
     "Sharing",
     "angular_update",
     "check_sharing",
@@ -28,4 +41,7 @@ __all__ = [
     "gradient_check",
     "moments",
     "receptive_field",
+    "receptive_fields",
+    "repair",
+    "toeplitz",
 ]

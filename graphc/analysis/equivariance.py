@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
 
-from graphc.analysis import hulls
-from graphc.analysis.way import Way
+from graphc.analysis import hulls, regions
+from graphc.analysis.hulls import View, Views
+from graphc.analysis.progressions import NONE, Progressions
+from graphc.analysis.reads import POINT, Edge, Relation
+from graphc.analysis.way import Survey, Way, checked_node, independent
 from graphc.ir import Node
 from graphc.ir.dims import Size, always_at_least, evaluate
 from graphc.ir.node import describe
-from graphc.ir.window import AxisWindow, Everything, Moved, Receptive, Windowed
+from graphc.ir.window import AxisWindow, Everything, Followed, Moved, Reshaped, Windowed
 
 Pair: TypeAlias = tuple[int, int]
 
@@ -67,26 +72,61 @@ class Equivariance:
         """
         if self.period is None:
             return None
-        height, width = (1, 1, *self._way.shape(self.node))[-2:]
-        spoiled = [np.zeros(height, bool), np.zeros(width, bool)]
-
-        def look(source: Node, state: hulls.State) -> None:
-            for along, extent in zip(state[-2:], self._way.shape(source)[-2:], strict=True):
-                if along is not None:
-                    outside = [bool(((s < 0) | (s >= extent)).any()) for s in along.sets]
-                    spoiled[along.axis] |= outside
-
-        self._way.sweep(range(height), range(width), look=look)
-        return _from_border(spoiled[0]), _from_border(spoiled[1])
+        spoiled = _spoiled(self._way)[self.node]
+        shape = (1, 1, *self._way.shape(self.node))[-2:]
+        rows, columns = (
+            _from_border(spoiled.get(axis, NONE), extent)
+            for axis, extent in zip((-2, -1), shape, strict=True)
+        )
+        return rows, columns
 
     def __repr__(self) -> str:
         return f"Equivariance(period={self.period}, broken_by={list(self.broken_by)})"
 
 
-def _from_border(spoiled: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> int:
+def _from_border(spoiled: Progressions, extent: int) -> int:
     """How far from either border a spoiled position stands; all of it where none is left."""
-    good = np.flatnonzero(~spoiled)
-    return int(max(good[0], len(spoiled) - 1 - good[-1])) if good.size else len(spoiled)
+    good = np.setdiff1d(np.arange(extent), spoiled.array())
+    return int(max(good[0], extent - 1 - good[-1])) if good.size else extent
+
+
+def _spoiled(way: Way) -> dict[Node, dict[int, Progressions]]:
+    """For each node and axis (from the right) the positions that see padding somewhere."""
+    found: dict[Node, dict[int, Progressions]] = {way.wrt: {}}
+    way.shape(way.wrt)
+    for edge, relation in zip(reversed(way.edges), reversed(way.relations), strict=True):
+        mine = found.setdefault(edge.user, {})
+        for axis, positions in found[edge.source].items():
+            product = list(regions.whole(relation.inside))
+            product[axis] = positions
+            for reached in relation.forth((tuple(product),)):
+                for at, (part, size) in enumerate(zip(reached, relation.out, strict=True)):
+                    if len(part) < size:
+                        _add(mine, at - len(reached), part)
+        for at, part in _outside(relation).items():
+            _add(mine, at, part)
+    return found
+
+
+def _add(sets: dict[int, Progressions], axis: int, more: Progressions) -> None:
+    if more:
+        sets[axis] = sets.get(axis, NONE) | more
+
+
+def _outside(relation: Relation) -> dict[int, Progressions]:
+    """The positions of the result, axis by axis, that read beyond the ends of the input."""
+    found: dict[int, Progressions] = {}
+    for (axis, window, taps, pad), size in zip(
+        relation.axes or (), relation.inside, strict=relation.axes is not None
+    ):
+        if axis is None or window is POINT or window.per > 1:
+            continue
+        positions = np.arange(relation.out[axis])
+        ends = positions * window.stride - pad
+        last = ends + (taps - 1) * window.dilation
+        beyond = (ends < 0) | (last > (size - 1) * window.up)
+        _add(found, axis - len(relation.out), Progressions.of(positions[beyond]))
+    return found
 
 
 def equivariance(
@@ -111,25 +151,22 @@ def equivariance(
     >>> gx.equivariance(gx.flatten(h)).period is None
     True
     """
-    way = Way.of(node, wrt, size)
+    survey = Survey.of([checked_node(node, "equivariance")], wrt, size, "equivariance")
+    if node not in survey.seen:
+        raise independent(node, survey.wrt)
+    way, views = survey.way(node), survey.seen[node].views
     found, lost = _breaks(way)
-    apart: list[Node] = []
-    units = way.periods()
-
-    def join(source: Node, user: Node, before: hulls.State, state: hulls.State) -> None:
-        if _moves(before, units) != _moves(state, units):
-            apart.append(way.meeting(way.first_user(source), user))
-
-    state = way.sweep(range(units[0] + 1), range(units[1] + 1), join=join)
-    moves = _moves((None, None, *state)[-2:], units)
+    units = (_period(views, -2), _period(views, -1))
+    moves = tuple(_move(view, units) for view in views)
     if not lost:
-        lost += [Break(each, "branches") for each in dict.fromkeys(apart)]
-    if not lost and _axes(state) == [1, 0]:
-        turning = (user for user, _, rule in way.edges if isinstance(rule, Moved))
+        lost += [Break(each, "branches") for each in _branches(survey, way)]
+    if not lost and [_axis(view) for view in views] == [-1, -2]:
+        turning = (edge.user for edge in way.edges if isinstance(edge.rule, Moved))
         lost.append(Break(next(turning), "turned"))
     if not lost and None in moves:
-        lost.append(Break(way.first_user(way.wrt), "whole map"))
-    place = {each: i for i, (each, _, _) in enumerate(reversed(way.edges))}
+        first = next(edge.user for edge in way.edges if edge.source is way.wrt)
+        lost.append(Break(first, "whole map"))
+    place = {edge.user: i for i, edge in enumerate(reversed(way.edges))}
     reasons = tuple(sorted([*found, *lost], key=lambda each: place[each.node]))
     if lost:
         return Equivariance(node, way.wrt, None, None, reasons, way)
@@ -137,19 +174,36 @@ def equivariance(
     return Equivariance(node, way.wrt, (period[0], period[1]), units, reasons, way)
 
 
-def _moves(state: Iterable[hulls.Along], units: Pair) -> list[int | None]:
-    """How far what is seen along each axis moves when the unit moves by one period."""
-    moves: list[int | None] = []
-    for along in state:
-        ends = [] if along is None else along.ends()
-        here, there = (ends[0], ends[units[along.axis]]) if along and ends else (None, None)
-        moves.append(None if here is None or there is None else there[0] - here[0])
-    return moves
+def _period(views: Views, axis: int) -> int:
+    """After how many units along an axis all that they see repeats, moved."""
+    tracks = [track for view in views if isinstance(view, tuple) for track in view]
+    return math.lcm(*(track.period for track in tracks if track.axis == axis))
 
 
-def _axes(state: hulls.State) -> list[int | None]:
-    """Along which axis of the target the rows and columns of the image go."""
-    return [None if along is None else along.axis for along in state[-2:]]
+def _move(view: View, units: Pair) -> int | None:
+    """How far what is seen moves when the unit moves by one period; None where nothing says so."""
+    if not isinstance(view, tuple) or len(view) > 1 or view[0].axis < -2:
+        return None
+    return units[2 + view[0].axis] // view[0].period * view[0].advance
+
+
+def _axis(view: View) -> int | None:
+    return view[0].axis if isinstance(view, tuple) and view[0].advance else None
+
+
+def _branches(survey: Survey, way: Way) -> list[Node]:
+    """The nodes that are reached by ways which move by different amounts."""
+    rates: dict[Node, set[object]] = {}
+    for edge in reversed(way.edges):
+        views = hulls.follow(survey.seen[edge.source].views, edge, survey.sizes)
+        rates.setdefault(edge.user, set()).add(tuple(map(_rate, views)))
+    return [node for node, found in rates.items() if len(found) > 1]
+
+
+def _rate(view: View) -> object:
+    if not isinstance(view, tuple):
+        return type(view)
+    return frozenset((track.axis, Fraction(track.advance, track.period)) for track in view)
 
 
 def _breaks(way: Way) -> tuple[list[Break], list[Break]]:
@@ -158,10 +212,11 @@ def _breaks(way: Way) -> tuple[list[Break], list[Break]]:
     limits: dict[Break, None] = {}
     ends: dict[Break, None] = {}
     maps = {way.wrt}
-    for user, source, rule in reversed(way.edges):
+    for edge in reversed(way.edges):
+        user, source, rule = edge.user, edge.source, edge.rule
         if source not in maps:
             continue
-        what = _end(user, source, rule)
+        what = _end(edge)
         if what is not None:
             ends[Break(user, what)] = None
             continue
@@ -174,12 +229,17 @@ def _breaks(way: Way) -> tuple[list[Break], list[Break]]:
     return list(limits), list(ends)
 
 
-def _end(user: Node, source: Node, rule: Receptive) -> str | None:
-    """Why ``user`` is no map that moves with ``source``, None where it is one."""
-    if user.op.name == "reshape":
+def _end(edge: Edge) -> str | None:
+    """Why a user is no map that moves with its source, None where it is one."""
+    user, source, rule = edge.user, edge.source, edge.rule
+    if isinstance(rule, Reshaped):
         return "flatten" if user.ndim < 3 and source.ndim > 2 else None
+    whole = "fully connected" if user.op.name in ("linear", "matmul") else "whole map"
     if isinstance(rule, Everything):
-        return "fully connected" if user.op.name in ("linear", "matmul") else "whole map"
+        return whole
+    if isinstance(rule, Followed):
+        plane = zip(rule.axes[-2:], source.shape[-2:], strict=True)
+        return whole if any(axis is None and size != 1 for axis, size in plane) else None
     if isinstance(rule, Windowed):
         for axis, window in rule.axes:
             if axis >= -2 and window.stride < 0:

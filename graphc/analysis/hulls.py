@@ -1,182 +1,365 @@
-"""Receptive fields on maps that go on for ever: sets of positions for each axis of each node.
+"""First and last position that the units of every node see, in one sweep forwards.
 
-An axis of a node is described by the positions that a few units of the target see along it
-(``Positions``), or by None: all of it. Borders play no part, so what is found is periodic in the
-unit, which gives size, stride and padding their meaning (Araujo, Norris and Sim, Distill 2019).
+Maps go on for ever here, as in Araujo, Norris and Sim (Distill 2019): borders play no part, so what
+the units see along an axis repeats, moved. A ``Track`` is one period of it. Positions may be
+symbolic: the padding of "same" is an expression of the size.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
-import numpy as np
+from graphc.analysis.quasi import Zero, zero
+from graphc.analysis.reads import BROADCAST, POINT, Edge, Links, links
+from graphc.ir import dims
+from graphc.ir.dims import Dim, Size
+from graphc.ir.window import AxisWindow
 
-from graphc.ir import Node
-from graphc.ir.dims import Size, evaluate
-from graphc.ir.window import AxisWindow, Moved, Receptive, Windowed
-
-Numbers: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
-# A reshape that splits an axis into larger pieces than this is no upsampling: it flattens.
-LARGEST_PIECE = 64
+Span: TypeAlias = tuple[Size, Size]
+# A table of more phases times taps than this is not made: units are looked at one by one.
+MOST_ENTRIES = 1 << 16
+MOST_TRACKS = 16
 
 
-@dataclass(frozen=True)
-class Positions:
-    """What each unit sees along an axis.
+@dataclass(frozen=True, slots=True)
+class Track:
+    """What units see along one axis of ``wrt``, by their position along ``axis`` of the node.
 
-    ``axis`` is the axis of the target that the units count along (0 rows, 1 columns); one set a
-    unit; after ``period`` units the sets repeat, moved.
+    ``axis`` is counted from the right. Unit ``m·period + phase`` sees from ``table[phase][0] +
+    m·advance`` to ``table[phase][1] + m·advance``, or nothing where the entry is None.
     """
 
     axis: int
-    sets: tuple[Numbers, ...]
-    period: int = 1
+    advance: int
+    table: tuple[Span | None, ...]
 
-    def map(self, function: Callable[[Numbers], Numbers], factor: int = 1) -> Positions:
-        """The sets after ``function``; ``factor`` more phases."""
-        sets = tuple(np.unique(function(each)) for each in self.sets)
-        return Positions(self.axis, sets, self.period * factor)
+    @property
+    def period(self) -> int:
+        """After how many units it repeats."""
+        return len(self.table)
 
-    def ends(self) -> list[tuple[int, int] | None]:
-        """First and last position of each set, None for one that is empty."""
-        return [(int(s[0]), int(s[-1])) if s.size else None for s in self.sets]
+    def at(self, unit: int) -> Span | None:
+        """First and last position that a unit sees."""
+        turns, phase = divmod(unit, len(self.table))
+        entry = self.table[phase]
+        if entry is None:
+            return None
+        return entry[0] + turns * self.advance, entry[1] + turns * self.advance
 
-
-Along: TypeAlias = "Positions | None"
-State: TypeAlias = "tuple[Along, ...]"
-
-
-def start(ndim: int, rows: Sequence[int], columns: Sequence[int]) -> State:
-    """The target itself: the units ``rows`` and ``columns`` of its last two axes."""
-    units = [
-        Positions(axis, tuple(np.array([u]) for u in each))
-        for axis, each in ((0, rows), (1, columns))
-    ]
-    return (None,) * (ndim - 2) + tuple(units[2 - min(ndim, 2) :])
+    @property
+    def size(self) -> int:
+        """The largest hull of a unit."""
+        return max((length(e) for e in self.table if e is not None), default=0)
 
 
-def back(
-    state: State, node: Node, source: Node, rule: Receptive, sizes: Mapping[str, int]
-) -> State:
-    """What the units see of ``source`` by what they see of ``node``, which reads it by ``rule``."""
-    if node.op.name == "reshape" and node.shape[-2:] != source.shape[-2:] and node.ndim > 2:
-        return _reshaped(state, node.type.concrete(sizes), source.type.concrete(sizes))
-    if isinstance(rule, Moved):
-        return tuple(state[rule.axes.index(axis)] for axis in range(len(state)))
-    if not isinstance(rule, Windowed):
-        return (None,) * source.ndim
-    listed = dict(rule.axes)
-    found: list[Along] = []
-    for axis in range(-source.ndim, 0):
-        # Where leading axes were reduced, those that are left do not correspond.
-        known = -axis <= node.ndim and (axis >= -2 or source.ndim <= node.ndim)
-        along = state[axis] if known else None
-        if along is not None:
-            size = source.shape[axis]
-            if axis in listed:
-                along = _window(along, listed[axis], size, sizes)
-            elif size == 1 and node.shape[axis] != 1:  # broadcast
-                along = along.map(lambda s: s[:1] * 0)
-        found.append(along)
-    return tuple(found)
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """All of an axis of ``wrt``, whichever unit it is."""
 
 
-def _window(along: Positions, window: AxisWindow, size: Size, sizes: Mapping[str, int]) -> Along:
-    if window.stride == 0 and window.size == size:
+@dataclass(frozen=True, slots=True)
+class Irregular:
+    """No rule holds for all units: they are looked at one by one.
+
+    ``axes``: the axes of the node (from the right) by which units differ. ``size``: one that has to
+    be given.
+    """
+
+    axes: tuple[int, ...]
+    size: str | None = None
+
+
+# Several tracks: ways whose strides differ, or that turn; a unit's hull is around all of them.
+View: TypeAlias = "tuple[Track, ...] | Whole | Irregular"
+# Rows and columns of wrt.
+Views: TypeAlias = tuple[View, View]
+WHOLE = Whole()
+
+
+def length(span: Span) -> int:
+    """How many positions from the first to the last. Paddings cancel, so it is a number."""
+    count = span[1] - span[0] + 1
+    return count if isinstance(count, int) else 0
+
+
+def begin(ndim: int) -> Views:
+    """What ``wrt`` sees of itself."""
+    rows, columns = (Track(axis, 1, ((0, 0),)) for axis in (-2, -1))
+    still = Track(-1, 0, ((0, 0),))  # a vector is one row
+    return (rows if ndim > 1 else still,), (columns if ndim else still,)
+
+
+def follow(views: Views, edge: Edge, sizes: Mapping[str, int]) -> Views:
+    """What the user of an edge sees by what its source sees."""
+    found = links(edge)
+    return _over(views[0], edge, found, sizes), _over(views[1], edge, found, sizes)
+
+
+def _over(view: View, edge: Edge, found: Links | None, sizes: Mapping[str, int]) -> View:
+    if isinstance(view, Whole):
+        return view
+    if isinstance(view, Irregular):
+        axes = _carried(view.axes, edge, found)
+        return Irregular(axes, view.size) if axes else WHOLE
+    steps: dict[Track, None] = {}
+    for track in view:
+        step = _reshaped(track, edge, sizes) if found is None else _step(track, edge, found, sizes)
+        if not isinstance(step, Track):
+            return step
+        steps[step] = None
+    return tuple(steps)
+
+
+def _step(
+    view: Track, edge: Edge, found: Links, sizes: Mapping[str, int]
+) -> Track | Whole | Irregular:
+    if -view.axis > len(found):
+        return view  # it moves along no axis
+    user_axis, window = found[view.axis]
+    if user_axis is None:
+        if window is BROADCAST:
+            return Track(view.axis, 0, (view.table[0],))
+        return WHOLE if view.advance or view.period > 1 else view
+    axis = user_axis - edge.user.ndim
+    if window is POINT:
+        return view if axis == view.axis else Track(axis, view.advance, view.table)
+    if window.per > 1 or any(window.ends):
+        return Irregular((axis,))
+    taps, pad = known(window.size, sizes), known(window.pad, sizes)
+    if not isinstance(taps, int):
+        return Irregular((axis,), min(taps.names()))
+    return _windowed(view, axis, window, taps, pad)
+
+
+def _carried(axes: tuple[int, ...], edge: Edge, found: Links | None) -> tuple[int, ...]:
+    """By which axes units of the user differ, where those of its source do by ``axes``."""
+    ndim = edge.user.ndim
+    if found is None:
+        return tuple(range(-ndim, 0))
+    users = [found[axis][0] for axis in axes if -axis <= len(found)]
+    return tuple(axis - ndim for axis in users if axis is not None)
+
+
+def known(size: Size, sizes: Mapping[str, int]) -> Size:
+    """A number where all its names have one, else the expression."""
+    if isinstance(size, Dim) and size.names() <= sizes.keys():
+        return size.evaluate(sizes)
+    return size
+
+
+def _windowed(
+    view: Track, axis: int, window: AxisWindow, taps: int, pad: Size
+) -> Track | Irregular:
+    stride, gap, up = window.stride, window.dilation, window.up
+    advance, period = view.advance, view.period
+    if period == 1 and up == 1:
+        entry = view.table[0]
+        if entry is None:
+            return Track(axis, stride * advance, (None,))
+        ends = sorted((0, (taps - 1) * gap * advance))
+        offset = pad * advance
+        span = (entry[0] + ends[0] - offset, entry[1] + ends[1] - offset)
+        return Track(axis, stride * advance, (span,))
+    if not isinstance(pad, int):
+        return Irregular((axis,), min(pad.names()))
+    count = up * period // math.gcd(stride, up * period)
+    if count * taps > MOST_ENTRIES:
+        return Irregular((axis,))
+    table = []
+    for phase in range(count):
+        spans = []
+        for tap in range(taps):
+            position, rest = divmod(phase * stride + tap * gap - pad, up)
+            if rest == 0 and (seen := view.at(position)) is not None:
+                spans.append(seen)
+        table.append(_hull(spans))
+    return reduced(Track(axis, count * stride // (up * period) * advance, tuple(table)))
+
+
+def _hull(spans: list[Span]) -> Span | None:
+    """Around spans whose symbolic parts are the same."""
+    if not spans:
         return None
-    reach = evaluate(window.size, sizes)
-    taps = np.arange(reach) * window.dilation - evaluate(window.pad, sizes)
-
-    def read(positions: Numbers) -> Numbers:
-        at: Numbers = (positions[:, None] * window.stride + taps).ravel()
-        whole: Numbers = at[at % window.up == 0] // window.up
-        return whole
-
-    return along.map(read, window.up)
+    base = spans[0][0]
+    lows = [s[0] - base for s in spans]
+    highs = [s[1] - base for s in spans]
+    return base + _least(lows), base - _least([-h for h in highs])
 
 
-def _reshaped(state: State, out: tuple[int, ...], inside: tuple[int, ...]) -> State:
-    """Axes that are split or merged (upsampling does both), group by group of equal products."""
-    found: list[Along] = [None] * len(inside)
-    i = j = 0
-    while i < len(inside) or j < len(out):
-        first_in, first_out = i, j
-        i, j = i + 1, j + 1
-        while math.prod(inside[first_in:i]) != math.prod(out[first_out:j]):
-            if math.prod(inside[first_in:i]) < math.prod(out[first_out:j]):
-                i += 1
-            else:
-                j += 1
-        # An axis of one position says nothing.
-        ins = [axis for axis in range(first_in, min(i, len(inside))) if inside[axis] > 1]
-        outs = [axis for axis in range(first_out, min(j, len(out))) if out[axis] > 1]
-        _group(state, out, outs, inside, ins, found)
-    return tuple(found)
+def _least(sizes: list[Size]) -> int:
+    return min(size for size in sizes if isinstance(size, int))
+
+
+def reduced(track: Track) -> Track:
+    """The same with the shortest period."""
+    period = track.period
+    for count in range(1, period):
+        if period % count or (track.advance * count) % period:
+            continue
+        step = track.advance * count // period
+        part = Track(track.axis, step, track.table[:count])
+        if all(part.at(u) == track.table[u] for u in range(period)):
+            return part
+    return track
+
+
+def _reshaped(view: Track, edge: Edge, sizes: Mapping[str, int]) -> Track | Irregular:
+    """Axes that are split or merged (upsampling does both)."""
+    if view.advance == 0 and view.period == 1:
+        return view
+    out = [known(size, sizes) for size in edge.user.shape]
+    inside = [known(size, sizes) for size in edge.source.shape]
+    outs, ins = _group(out, inside, len(inside) + view.axis)
+    target = len(inside) + view.axis
+    if outs is None or ins is None:
+        return Irregular(tuple(range(-len(out), 0)))
+    wide_out = [a for a in outs if out[a] != 1]
+    wide_in = [a for a in ins if inside[a] != 1]
+    if wide_in and target not in wide_in:
+        # An axis of one position, which is always there.
+        return Track(-1, 0, (view.table[0],))
+    if not wide_out:
+        return Track(-1, 0, (view.table[0],))
+    if wide_in == [target] and len(wide_out) == 1:
+        return Track(wide_out[0] - len(out), view.advance, view.table)
+    if len(wide_out) == 1 and wide_in[0] == target:
+        # Rows of r positions each: position o belongs to row o // r.
+        inner: Size = 1
+        for a in wide_in[1:]:
+            inner = inner * inside[a]
+        if not isinstance(inner, int) or inner * view.period > MOST_ENTRIES:
+            return Irregular((wide_out[0] - len(out),))
+        table = tuple(view.at(o // inner) for o in range(inner * view.period))
+        return reduced(Track(wide_out[0] - len(out), view.advance, table))
+    return Irregular(tuple(a - len(out) for a in wide_out))
 
 
 def _group(
-    state: State,
-    out: tuple[int, ...],
-    outs: Sequence[int],
-    inside: tuple[int, ...],
-    ins: Sequence[int],
-    found: list[Along],
-) -> None:
-    """Fill in the axes ``ins`` from the axes ``outs``, which hold the same elements."""
-    seen = [each for axis in outs if (each := state[axis]) is not None]
-    if not outs or len(seen) < len(outs) or len({each.axis for each in seen}) > 1:
-        return
-    inner = [math.prod(inside[a] for a in ins[k + 1 :]) for k in range(len(ins))]
-    if inner[0] > LARGEST_PIECE:
-        return
-    steps = [math.prod(out[a] for a in outs[k + 1 :]) for k in range(len(outs))]
-    sets = []
-    for parts in zip(*(each.sets for each in seen), strict=True):
-        flat = np.zeros(1, np.int64)
-        for part, step in zip(parts, steps, strict=True):
-            flat = (flat[:, None] + part * step).ravel()
-        sets.append(flat)
-    whole = Positions(seen[0].axis, tuple(sets), math.lcm(*(each.period for each in seen)))
-    for k, axis in enumerate(ins):
-        # The first axis goes on for ever, like the map.
-        found[axis] = whole.map(_piece(inner[k], inside[axis] if k else None), inner[0])
+    out: Sequence[Size], inside: Sequence[Size], target: int
+) -> tuple[list[int] | None, list[int] | None]:
+    """The axes of both shapes that hold the same elements as axis ``target`` of ``inside``."""
+    # From the right, where the image is; sizes may be symbolic, so products are compared as such.
+    i, j = len(inside), len(out)
+    while i > 0:
+        last_in, last_out = i, j
+        i, j = i - 1, max(j - 1, 0)
+        a: Size = inside[i]
+        b: Size = out[j] if j < last_out else 1
+        while a != b:
+            if j > 0 and (i == 0 or _smaller(b, a)):
+                j -= 1
+                b = b * out[j]
+            elif i > 0:
+                i -= 1
+                a = a * inside[i]
+            else:
+                return None, None
+        if i <= target:
+            return list(range(j, last_out)), list(range(i, last_in))
+    return None, None
 
 
-def _piece(inner: int, extent: int | None) -> Callable[[Numbers], Numbers]:
-    """The index along one of the axes that a flat index is split into."""
-
-    def piece(flat: Numbers) -> Numbers:
-        return flat // inner if extent is None else flat // inner % extent
-
-    return piece
+def _smaller(one: Size, other: Size) -> bool:
+    if isinstance(one, int) and isinstance(other, int):
+        return one < other
+    return isinstance(one, int) or dims.quotient(other, one) is not None
 
 
-def join(one: State, other: State) -> State:
-    """What is seen by either of two ways."""
-    return tuple(_join(a, b) for a, b in zip(one, other, strict=True))
+def around(view: tuple[Track, ...], unit: tuple[int, int]) -> Span | None:
+    """First and last position that a unit (y, x) sees by all tracks together."""
+    spans = [track.at(unit[2 + track.axis]) for track in view if track.axis in (-2, -1)]
+    found: Span | None = None
+    for span in spans:
+        if span is not None:
+            found = span if found is None else _union(found, span)
+    return found
 
 
-def _join(one: Along, other: Along) -> Along:
-    if one is None or other is None or one.axis != other.axis:
-        return None
-    sets = tuple(np.union1d(a, b) for a, b in zip(one.sets, other.sets, strict=True))
-    return Positions(one.axis, sets, math.lcm(one.period, other.period))
+# -- joining -------------------------------------------------------------------------------------
 
 
-def same_centres(one: State, other: State, node: Node) -> bool:
-    """Whether two ways to ``node`` are centred on the same positions, for every unit.
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How two ways to one node disagree along an axis of ``wrt`` (0 rows, 1 columns).
 
-    Equal strides and equal centres are the same as equal centres of every unit.
+    ``kind``: "centre" (``twice``: the second centre minus the first, in half pixels), "stride",
+    "phase" (centres differ from phase to phase), "whole" (one sees everything), "axes" (one turns).
     """
-    for a, b, size in zip(one, other, node.shape, strict=True):
-        if size == 1 or (a is None and b is None):
+
+    axis: int
+    kind: str
+    twice: Size = 0
+    when: Zero | None = None  # of ``twice`` where it is symbolic: at which sizes they agree
+
+
+def join(one: View, other: View, axis: int) -> tuple[View, Difference | None]:
+    """What is seen by either of two ways, and how their centres differ if they do."""
+    if isinstance(one, Irregular) or isinstance(other, Irregular):
+        axes = {a for v in (one, other) for a in _axes(v)}
+        sizes = [v.size for v in (one, other) if isinstance(v, Irregular) and v.size is not None]
+        return Irregular(tuple(sorted(axes)), sizes[0] if sizes else None), None
+    if one == other:
+        return one, None
+    if isinstance(one, Whole) or isinstance(other, Whole):
+        return WHOLE, Difference(axis, "whole")
+    tracks, apart = list(one), None
+    for track in other:
+        for at, known_ in enumerate(tracks):
+            merged, differs = _joined(known_, track, axis)
+            apart = apart or differs
+            if merged is not None:
+                tracks[at] = merged
+                break
+        else:
+            tracks.append(track)
+    if len(tracks) > MOST_TRACKS:
+        return Irregular(tuple({track.axis: None for track in tracks})), apart
+    return tuple(tracks), apart
+
+
+def _axes(view: View) -> tuple[int, ...]:
+    if isinstance(view, Irregular):
+        return view.axes
+    return tuple(track.axis for track in view) if isinstance(view, tuple) else ()
+
+
+def _joined(one: Track, other: Track, axis: int) -> tuple[Track | None, Difference | None]:
+    """Two tracks as one, None where they do not move alike, and how their centres differ."""
+    if one == other:
+        return one, None
+    if one.axis != other.axis and one.advance and other.advance:
+        return None, Difference(axis, "axes")
+    period = math.lcm(one.period, other.period)
+    if one.advance * other.period != other.advance * one.period or period > MOST_ENTRIES:
+        return None, Difference(axis, "stride")
+    table: list[Span | None] = []
+    apart: list[Size] = []
+    for unit in range(period):
+        a, b = one.at(unit), other.at(unit)
+        if a is None or b is None:
+            table.append(a or b)
             continue
-        if a is None or b is None or a.axis != b.axis:
-            return False
-        for p, q in zip(a.ends(), b.ends(), strict=True):
-            if p is not None and q is not None and sum(p) != sum(q):
-                return False
-    return True
+        apart.append((b[0] + b[1]) - (a[0] + a[1]))
+        table.append(_union(a, b))
+    advance = one.advance * (period // one.period)
+    track = reduced(Track(one.axis if one.advance else other.axis, advance, tuple(table)))
+    differs = [twice for twice in apart if twice != 0]
+    if not differs:
+        return track, None
+    if len(set(apart)) > 1:
+        return track, Difference(axis, "phase")
+    when = zero(differs[0]) if isinstance(differs[0], Dim) else None
+    if when is not None and when.always:
+        return track, None
+    return track, Difference(axis, "centre", differs[0], when)
+
+
+def _union(a: Span, b: Span) -> Span:
+    low, high = b[0] - a[0], b[1] - a[1]
+    if isinstance(low, int) and isinstance(high, int):
+        return a[0] + min(low, 0), a[1] + max(high, 0)
+    # Where the size decides it: with equal centres the wider one holds both.
+    return a if length(a) >= length(b) else b

@@ -1,106 +1,157 @@
-"""Which input elements a set of output elements reads: one op backwards, as exact as its rule.
-
-A set is a boolean array of as many axes as the node; an axis of length 1 stands for a whole axis
-whose positions are all alike (all channels of a map), so a set over a wide map stays small.
-"""
+"""Which elements of an input the elements of an op's result read, and the other way round."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from typing import Any, TypeAlias
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-import numpy as np
-
+from graphc.analysis import regions
+from graphc.analysis.progressions import Progressions
+from graphc.analysis.regions import Region
 from graphc.ir import Node
 from graphc.ir.dims import evaluate
-from graphc.ir.window import AxisWindow, Moved, Nothing, Receptive, Windowed
+from graphc.ir.window import (
+    AxisWindow,
+    Followed,
+    Moved,
+    Nothing,
+    Receptive,
+    Reshaped,
+    Windowed,
+)
 
-Mask: TypeAlias = "np.ndarray[Any, np.dtype[np.bool_]]"
 # The values of batch statistics come from the whole batch. They are left out, as in the published
 # tables: by them every unit would see everything.
 STATISTICS = {"batch_norm": (3, 4)}
+POINT = AxisWindow()
+# The one position of an axis of size 1, wherever the unit is.
+BROADCAST = AxisWindow(stride=0)
+# For each input axis: the output axis that it is read along (from the left), or None for all of it.
+Links: TypeAlias = tuple[tuple[int | None, AxisWindow], ...]
 
 
-def edges(node: Node) -> list[tuple[int, Receptive]]:
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """``user`` reads ``source``, its input number ``position``, by ``rule``."""
+
+    user: Node
+    position: int
+    source: Node
+    rule: Receptive
+
+
+def edges(node: Node) -> list[Edge]:
     """The inputs that a receptive field follows, each by its rule."""
     left_out = STATISTICS.get(node.op.name, ())
-    rules = node.op.receptive(node)
     return [
-        (position, rule)
-        for position, rule in enumerate(rules)
+        Edge(node, position, source, rule)
+        for position, (source, rule) in enumerate(
+            zip(node.inputs, node.op.receptive(node), strict=True)
+        )
         if position not in left_out and not isinstance(rule, Nothing)
     ]
 
 
-def back(mask: Mask, node: Node, source: Node, rule: Receptive, sizes: Mapping[str, int]) -> Mask:
-    """What of ``source`` the elements ``mask`` of ``node`` read."""
-    out, inside = node.type.concrete(sizes), source.type.concrete(sizes)
-    if not mask.any():
-        return np.zeros((1,) * len(inside), bool)
-    if node.op.name == "reshape":
-        return _reshaped(mask, out, inside)  # exact, where the rule is a bound
+def links(edge: Edge) -> Links | None:
+    """How the axes of the source follow those of the user; None: it is another shape of it."""
+    node, source, rule = edge.user, edge.source, edge.rule
+    ndim = source.ndim
+    if isinstance(rule, Reshaped):
+        return None
     if isinstance(rule, Moved):
-        return mask.transpose(np.argsort(rule.axes))
-    if isinstance(rule, Windowed) and len(out) >= len(inside[-2:]):
-        return _windowed(mask, rule, out, inside, sizes)
-    return np.ones((1,) * len(inside), bool)
+        return tuple((rule.axes.index(axis), POINT) for axis in range(ndim))
+    if isinstance(rule, Followed):
+        found = [(axis, POINT) for axis in rule.axes]
+    elif isinstance(rule, Windowed):
+        shift = node.ndim - ndim
+        windows = dict(rule.axes)
+        found = [
+            (axis + shift if axis + shift >= 0 else None, windows.get(axis - ndim, POINT))
+            for axis in range(ndim)
+        ]
+    else:
+        found = [(None, POINT)] * ndim
+    for axis, (user_axis, window) in enumerate(found):
+        if user_axis is None:
+            continue
+        size = source.shape[axis]
+        if size == 1 and window is POINT and node.shape[user_axis] != 1:
+            found[axis] = (None, BROADCAST)
+        elif window.stride == 0 and window.size == size:
+            found[axis] = (None, POINT)
+    return tuple(found)
 
 
-def _reshaped(mask: Mask, out: tuple[int, ...], inside: tuple[int, ...]) -> Mask:
-    if mask.size == 1:
-        return np.ones((1,) * len(inside), bool)
-    if out[-2:] == inside[-2:] and mask.size == math.prod(mask.shape[-2:]):
-        return mask.reshape((1,) * (len(inside) - 2) + mask.shape[-2:])
-    return np.broadcast_to(mask, out).reshape(inside)
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """An edge at given sizes: which elements belong together."""
+
+    out: tuple[int, ...]
+    inside: tuple[int, ...]
+    axes: tuple[tuple[int | None, AxisWindow, int, int], ...] | None  # with taps and pad
+
+    @staticmethod
+    def of(edge: Edge, sizes: Mapping[str, int]) -> Relation:
+        """The relation of ``edge``. Raises KeyError for a size that is not given."""
+        out, inside = edge.user.type.concrete(sizes), edge.source.type.concrete(sizes)
+        found = links(edge)
+        if found is None:
+            return Relation(out, inside, None)
+        axes = tuple(
+            (axis, window, evaluate(window.size, sizes), evaluate(window.pad, sizes))
+            for axis, window in found
+        )
+        return Relation(out, inside, axes)
+
+    def back(self, seen: Region, *, clip: bool = True) -> Region:
+        """What the elements ``seen`` of the result read of the input.
+
+        Without ``clip`` as if both went on for ever on all sides, but where ``ends`` says no.
+        """
+        if self.axes is None:
+            return regions.reshaped(seen, self.out, self.inside)
+        found = []
+        for each in seen:
+            sets = []
+            for (axis, window, taps, pad), size in zip(self.axes, self.inside, strict=True):
+                if axis is None:
+                    sets.append(Progressions.span(0, size - 1))
+                    continue
+                read = each[axis] if window is POINT else each[axis].window(window, taps, pad)
+                low = 0 if clip or window.ends[0] else None
+                high = size - 1 if clip or window.ends[1] else None
+                sets.append(read.clip(low, high))
+            found.append(tuple(sets))
+        return regions.region(found)
+
+    def forth(self, given: Region) -> Region:
+        """Which elements of the result read any of the elements ``given`` of the input."""
+        if self.axes is None:
+            return regions.reshaped(given, self.inside, self.out)
+        found = []
+        for each in given:
+            sets = list(regions.whole(self.out))
+            for (axis, window, taps, pad), positions in zip(self.axes, each, strict=True):
+                if axis is None:
+                    continue
+                turned, pad = _reversed(window, taps, pad)
+                count = turned.size if isinstance(turned.size, int) else taps
+                sets[axis] = positions.window(turned, count, pad).clip(0, self.out[axis] - 1)
+            found.append(tuple(sets))
+        return regions.region(found)
 
 
-def _windowed(
-    mask: Mask,
-    rule: Windowed,
-    out: tuple[int, ...],
-    inside: tuple[int, ...],
-    sizes: Mapping[str, int],
-) -> Mask:
-    if len(inside) > len(out):
-        # Leading axes were reduced: which, the rule does not say, so all of them are read.
-        mask = collapse(mask, tuple(range(len(out) - 2)))
-        mask = mask.reshape((1,) * (len(inside) - len(out)) + mask.shape)
-        out = (0,) * (len(inside) - 2) + out[-2:]
-    extra = len(out) - len(inside)
-    mask = collapse(mask, tuple(range(extra))).reshape(mask.shape[max(extra, 0) :])
-    listed = {len(inside) + axis: window for axis, window in rule.axes}
-    for axis, (n, m) in enumerate(zip(out[extra:], inside, strict=True)):
-        window = listed.get(axis)
-        if window is not None:
-            mask = _axis(mask, axis, window, n, m, sizes)
-        elif n != m:  # broadcast
-            mask = collapse(mask, (axis,))
-    return mask
+def _reversed(window: AxisWindow, taps: int, pad: int) -> tuple[AxisWindow, int]:
+    """The window by which an input position is read: o·s + t·d - p = q·up, solved for o."""
+    if window.per > 1:  # blocks of the result read blocks of the input, as groups of channels do
+        return AxisWindow(window.per, stride=window.per, per=taps), 0
+    turned = replace(window, size=taps, stride=window.up, up=abs(window.stride))
+    if window.stride < 0:
+        return replace(turned, stride=-window.up), pad
+    return turned, (taps - 1) * window.dilation - pad
 
 
-def collapse(mask: Mask, axes: tuple[int, ...]) -> Mask:
-    """Whether anything is seen along these axes, which keep one position."""
-    return np.asarray(np.any(mask, axis=axes, keepdims=True))
-
-
-def _axis(
-    mask: Mask, axis: int, window: AxisWindow, n: int, m: int, sizes: Mapping[str, int]
-) -> Mask:
-    """Along one axis: ``n`` positions of the result read windows of ``m``."""
-    size, pad = evaluate(window.size, sizes), evaluate(window.pad, sizes)
-    if window.stride == 0:
-        mask, n = collapse(mask, (axis,)), 1
-    alike = mask.shape[axis] == 1
-    seen = np.ones(n, bool) if alike else np.moveaxis(mask, axis, -1)
-    read = np.zeros((*seen.shape[:-1], m), bool)
-    positions = np.arange(n) * window.stride
-    for tap in range(size):
-        at = positions + (tap * window.dilation - pad)
-        inside = (at % window.up == 0) & (at >= 0) & (at < m * window.up)
-        read[..., at[inside] // window.up] |= seen[..., inside]
-    if not alike:
-        return np.moveaxis(read, -1, axis)
-    if read.all():
-        return mask
-    return mask & read.reshape([m if i == axis else 1 for i in range(mask.ndim)])
+def concrete(edges_: Sequence[Edge], sizes: Mapping[str, int]) -> list[Relation]:
+    """The relations of these edges."""
+    return [Relation.of(edge, sizes) for edge in edges_]

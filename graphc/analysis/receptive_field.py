@@ -2,88 +2,427 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
-from graphc.analysis import hulls
-from graphc.analysis.way import MOST_UNITS, Way
-from graphc.ir import Node
+from graphc.analysis import alignment, hulls, regions
+from graphc.analysis.alignment import Certificate, Counterexample
+from graphc.analysis.hulls import Track, View
+from graphc.analysis.progressions import Progressions
+from graphc.analysis.regions import Region
+from graphc.analysis.table import table
+from graphc.analysis.way import (
+    Apart,
+    Survey,
+    Way,
+    checked_node,
+    extent,
+    independent,
+    short,
+    unknown,
+)
+from graphc.ir import Dim, Graph, GraphError, Node, dims
+from graphc.ir.dims import Size
 
-Pair: TypeAlias = tuple[int, int]
 Box: TypeAlias = tuple[int, int, int, int]
+Pair: TypeAlias = tuple[Size, Size]
+Mask: TypeAlias = "np.ndarray[tuple[int, int], np.dtype[np.bool_]]"
+# Units looked at on either end of an axis, at most, where no rule tells how the field moves.
+MOST_UNITS = 256
 
 
-@dataclass(frozen=True, repr=False)
 class ReceptiveField:
     """What the units of ``node`` see of ``wrt``; made by ``gx.receptive_field``.
 
     Attributes: ``size``, ``stride``, ``padding``: (h, w), such that unit (y, x) sees the rows from
     y·stride - padding on, size of them, and columns alike (Araujo, Norris and Sim, Distill 2019;
     where a map was transposed on the way, rows go with x);
-    stride and padding are 0 along an axis of which every unit sees all. ``aligned``: whether all
-    ways from ``wrt`` to ``node`` are centred alike, so that these numbers hold; where they are not,
-    ``size`` is the largest hull of a unit, ``stride`` and ``padding`` are None, and ``paths`` tells
-    the two ways that disagree. ``whole_batch``: the normalizations by batch statistics on the way:
-    through them a unit depends on the whole batch, which is left out, as in the published tables.
+    stride and padding are 0 along an axis of which every unit sees all. A padding that depends on a
+    symbolic size is an expression of it. ``aligned``: whether all ways from ``wrt`` to ``node`` are
+    centred alike, so that these numbers hold; where they are not, ``size`` is the largest hull of a
+    unit, ``stride`` and ``padding`` are None, and ``paths`` tells the two ways that disagree. None:
+    that depends on the size (``alignment`` says how), ``padding`` is None then.
     """
 
     node: Node
     wrt: Node
-    size: Pair
-    stride: Pair | None
-    padding: Pair | None
-    paths: tuple[str, str] | None
-    whole_batch: tuple[Node, ...]
-    _way: Way = field(compare=False)
+
+    def __init__(self, node: Node, survey: Survey) -> None:
+        self.node = node
+        self.wrt = survey.wrt
+        self._survey = survey
+        self._seen = survey.seen[node]
+
+    # -- numbers ------------------------------------------------------------------------------
+
+    @cached_property
+    def _way(self) -> Way:
+        return self._survey.way(self.node)
+
+    @cached_property
+    def _views(self) -> tuple[View, View]:
+        """Rows and columns, as far as they follow the unit's row or column."""
+        found: list[View] = []
+        for axis, view in zip((-2, -1), self._seen.views, strict=True):
+            if isinstance(view, hulls.Irregular):
+                if view.size is not None:
+                    raise unknown(self.wrt, view.size)
+                found.append(self._unit_by_unit(axis))
+            elif isinstance(view, tuple) and any(t.axis < -2 and t.advance for t in view):
+                found.append(hulls.WHOLE)  # it moves along another axis, all of which is asked for
+            else:
+                found.append(view)
+        return found[0], found[1]
+
+    def _unit_by_unit(self, axis: int) -> View:
+        """What the first units of the map see along an axis, one by one."""
+        shape = (1, 1, *self._way.shape(self.node))[-2:]
+        tracks: list[Track] = []
+        for unit_axis, count in zip((-2, -1), shape, strict=True):
+            other = -3 - unit_axis
+            ends = []
+            for unit in _looked_at(count):
+                seen = regions.along(self._way.back({unit_axis: unit, other: 0}, clip=False), axis)
+                ends.append((seen.first, seen.last) if seen else None)
+            known = [end for end in ends if end is not None]
+            steps = {b[0] - a[0] for a, b in pairwise(known)}
+            regular = len(known) == len(ends) and len(steps) <= 1
+            regular = regular and len({b - a for a, b in known}) == 1
+            if not regular:
+                return hulls.Irregular((-2, -1))
+            tracks.append(Track(unit_axis, steps.pop() if steps else 0, (ends[0],)))
+        moving = [track for track in tracks if track.advance]
+        if len(moving) > 1:
+            return hulls.Irregular((-2, -1))
+        return (moving[0] if moving else tracks[1],)
+
+    @cached_property
+    def size(self) -> Pair:
+        """Height and width of what a unit sees; the largest, where units differ.
+
+        Where no rule tells how the view moves (maps beside each other, rows made columns by a
+        reshape), of the 256 units on either end of an axis.
+        """
+        found = [self._size(axis, view) for axis, view in zip((-2, -1), self._views, strict=True)]
+        return found[0], found[1]
+
+    def _size(self, axis: int, view: View) -> Size:
+        if isinstance(view, hulls.Whole):
+            return extent(self.wrt, axis, self._survey.sizes)
+        if isinstance(view, tuple) and len(view) == 1:
+            return view[0].size
+        shape = (1, 1, *self._way.shape(self.node))[-2:]
+        if isinstance(view, tuple):
+            # Between tracks that drift apart the hull is widest at one end of the map.
+            period = max(track.period for track in view)
+            units = [{*range(min(n, period)), *range(max(n - period, 0), n)} for n in shape]
+            spans = [hulls.around(view, (y, x)) for y in units[0] for x in units[1]]
+            return max((hulls.length(span) for span in spans if span is not None), default=0)
+        largest = 0
+        for unit_axis, count in zip((-2, -1), shape, strict=True):
+            for unit in _looked_at(count):
+                seen = regions.along(
+                    self._way.back({unit_axis: unit, -3 - unit_axis: 0}, clip=False), axis
+                )
+                largest = max(largest, seen.last - seen.first + 1 if seen else 0)
+        return largest
+
+    @cached_property
+    def aligned(self) -> bool | None:
+        """Whether one (size, stride, padding) describes every unit; None: by the image's size."""
+        if self._seen.apart is not None or not all(map(_moves_evenly, self._views)):
+            return False
+        return None if self._seen.unsure else True
 
     @property
-    def aligned(self) -> bool:
-        """Whether one (size, stride, padding) describes every unit."""
-        return self.paths is None
+    def stride(self) -> Pair | None:
+        """By how many pixels the view moves from unit to unit, (h, w); None where unaligned."""
+        if self.aligned is False:
+            return None
+        rows, columns = (v[0].advance if isinstance(v, tuple) else 0 for v in self._views)
+        return rows, columns
+
+    @property
+    def padding(self) -> Pair | None:
+        """How many pixels above and left of the image unit (0, 0) begins; None where unaligned."""
+        if not self.aligned:
+            return None
+        rows, columns = map(_before, self._views)
+        return rows, columns
+
+    @property
+    def centre_offset(self) -> tuple[Size | Fraction, Size | Fraction] | None:
+        """(size - 1) / 2 - padding: on which pixel unit (0, 0) is centred, (rows, columns).
+
+        0 where the first unit looks at the first pixel. Raises GraphError where that depends on a
+        symbolic size that is not given; None where unaligned.
+        """
+        if self.padding is None:
+            return None
+        found: list[Size | Fraction] = []
+        for size, padding in zip(self.size, self.padding, strict=True):
+            if isinstance(size, Dim) or isinstance(padding, Dim):
+                names = dims.names((size, padding))
+                raise unknown(self.wrt, min(names))
+            twice = size - 1 - 2 * padding
+            found.append(Fraction(twice, 2) if twice % 2 else twice // 2)
+        return found[0], found[1]
+
+    @property
+    def exceeds(self) -> bool:
+        """Whether a unit's field is larger than the image. Raises GraphError: a size is needed."""
+        for axis, size in zip((-2, -1), self.size, strict=True):
+            whole = extent(self.wrt, axis, self._survey.sizes)
+            if size == whole:
+                continue
+            if isinstance(size, Dim) or isinstance(whole, Dim):
+                raise unknown(self.wrt, min(dims.names((size, whole))))
+            if size > whole:
+                return True
+        return False
+
+    @property
+    def whole_batch(self) -> tuple[Node, ...]:
+        """The normalizations by batch statistics on the way: through them a unit depends on the
+        whole batch, which is left out, as in the published tables."""
+        return self._way.whole_batch
+
+    # -- alignment ----------------------------------------------------------------------------
+
+    @property
+    def paths(self) -> tuple[str, str] | None:
+        """The two ways that disagree, from where they part to where they meet; None if aligned."""
+        if self.aligned:
+            return None
+        apart = self._apart
+        if apart is None:
+            axis = next(i for i, view in enumerate(self._views) if not _moves_evenly(view))
+            what = ("row", "column")[axis]
+            text = " -> ".join(map(short, (*self._survey.path(self._last_edge),)))
+            return f"{text} at {what} 0", f"{text} at {what} 1"
+        one, other = alignment.parted(self._survey, apart)
+        return " -> ".join(map(short, one)), " -> ".join(map(short, other))
+
+    @property
+    def _apart(self) -> Apart | None:
+        return self._seen.apart or next(iter(self._seen.unsure), None)
+
+    @property
+    def _last_edge(self) -> Any:
+        return self._seen.edge
+
+    @cached_property
+    def alignment(self) -> Certificate | Counterexample:
+        """The proof that the node is aligned, or the unit that refutes it.
+
+        For a size that is not given it is about all sizes: a counterexample tells the smallest.
+        """
+        from graphc.analysis.repair import advice
+
+        if self.aligned:
+            return alignment.certificate(self._survey, self._way)
+        apart = self._apart
+        if apart is None:
+            return self._by_phase()
+        survey, found = self._survey, alignment.smallest(self._survey, self.node)
+        shown = found[2] if found is not None else alignment.show(survey, apart)
+        paths = alignment.parted(survey, apart)
+        when = [d.when for d in apart.differences if d.when is not None]
+        repair, reason = advice(survey, apart)
+        return Counterexample(
+            self.node, self.wrt, apart.meeting, paths, _kind(apart),
+            shown.offset if shown else None, shown.size if shown else None,
+            shown.unit if shown else (0, 0), shown.boxes if shown else None,
+            " and ".join(map(str, dict.fromkeys(when))) or None, repair, reason,
+        )  # fmt: skip
+
+    def _by_phase(self) -> Counterexample:
+        """Unaligned by itself: one way, whose field does not move evenly."""
+        path = self._survey.path(self._last_edge)
+        rows, columns = (not _moves_evenly(view) for view in self._views)
+        kind = "phase" if all(isinstance(v, (tuple, hulls.Whole)) for v in self._views) else "units"
+        offset = boxes = size = None
+        unit = (1 if rows else 0, 1 if columns else 0)
+        try:
+            size = tuple(int(extent(self.wrt, a, self._survey.sizes)) for a in (-2, -1))  # type: ignore[arg-type]
+            first, then = self.box(0, 0, clip=False), self.box(*unit, clip=False)
+            if first is not None and then is not None:
+                boxes = (first, then)
+                offset = tuple(
+                    Fraction(then[i] + then[i + 2] - first[i] - first[i + 2], 2) for i in (0, 1)
+                )
+        except (GraphError, TypeError):
+            pass  # a map of one unit, or of a size that is not given
+        return Counterexample(
+            self.node, self.wrt, self.node, (path, path), kind,
+            offset, size, unit, boxes, None, None,  # type: ignore[arg-type]
+            "no padding repairs it: what a unit sees depends on its phase",
+        )  # fmt: skip
+
+    # -- sets ---------------------------------------------------------------------------------
+
+    def region(self, y: int | None, x: int | None, channel: int | None = None) -> Region:
+        """What unit (y, x) sees of ``wrt``: products of ``Progressions``, one for each axis.
+
+        None stands for every row, column or channel. The union of the products is the set.
+        """
+        return self._way.back(self._unit(y, x, channel))
+
+    def _unit(self, y: int | None, x: int | None, channel: int | None = None) -> dict[int, int]:
+        asked = ((-2, y, "row"), (-1, x, "column"), (-3, channel, "channel"))
+        return {
+            axis: self._way.position(self.node, axis, unit, what)
+            for axis, unit, what in asked
+            if unit is not None
+        }
+
+    def hull(self, y: int, x: int) -> tuple[Size, Size, Size, Size] | None:
+        """``box(y, x, clip=False)``, where a padding is symbolic an expression of the size."""
+        views = self._views
+        if any(isinstance(view, hulls.Irregular) for view in views):
+            seen = self._way.back(self._unit(y, x), clip=False)
+            return _box(seen) if seen else None
+        ends: list[tuple[Size, Size]] = []
+        at = (self._place(-2, y, "row"), self._place(-1, x, "column"))
+        for axis, view in zip((-2, -1), views, strict=True):
+            if isinstance(view, tuple):
+                span = hulls.around(view, at)
+                if span is None:
+                    return None
+                ends.append(span)
+            else:
+                ends.append((0, extent(self.wrt, axis, self._survey.sizes) - 1))
+        return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
+
+    def _place(self, axis: int, unit: int, what: str) -> int:
+        """A unit's position, which on a map of a size that is not given must not be negative."""
+        size = extent(self.node, axis, self._survey.sizes)
+        if isinstance(size, Dim) and isinstance(unit, int) and unit >= 0:
+            return unit
+        return self._way.position(self.node, axis, unit, what)
 
     def box(self, y: int, x: int, clip: bool = True) -> Box | None:
         """(top, left, bottom, right), inclusive: the smallest box around what unit (y, x) sees.
 
         None where it sees nothing: a padding position depends on nothing. With ``clip=False`` as if
-        every map went on for ever: negative positions are padding.
-        Raises GraphError for a unit that is not on the map.
+        every map went on for ever: negative positions are padding. Negative y and x count from the
+        end. Raises GraphError for a unit that is not on the map.
         """
-        if not clip:
-            state = self._way.sweep([y], [x])
-            ends = [self._way.ends(state, axis) for axis in (-2, -1)]
-            if ends[0][0] is None or ends[1][0] is None:
-                return None
-            (top, bottom), (left, right) = ends[0][0], ends[1][0]
-            return top, left, bottom, right
-        seen = self._way.seen(y, x)
-        rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-        if not rows.size:
+        if clip:
+            seen = self.region(y, x)
+            return _box(seen) if seen else None
+        hull = self.hull(y, x)
+        if hull is None:
             return None
-        return int(rows[0]), int(columns[0]), int(rows[-1]), int(columns[-1])
+        for value in hull:
+            if isinstance(value, Dim):
+                raise unknown(self.wrt, min(value.names()))
+        return hull  # type: ignore[return-value]
+
+    def row_set(self, y: int) -> Progressions:
+        """The rows of ``wrt`` that units of row ``y`` see, as arithmetic progressions."""
+        return _project(self.region(y, None), -2)
+
+    def column_set(self, x: int) -> Progressions:
+        """The columns of ``wrt`` that units of column ``x`` see, as arithmetic progressions."""
+        return _project(self.region(None, x), -1)
 
     def rows(self, y: int) -> tuple[int, ...]:
         """The rows of ``wrt`` that units of row ``y`` see, sorted, holes left out."""
-        return tuple(np.flatnonzero(self._way.seen(y, None).any(1)).tolist())
+        return tuple(self.row_set(y))
 
     def columns(self, x: int) -> tuple[int, ...]:
         """The columns of ``wrt`` that units of column ``x`` see, sorted, holes left out."""
-        return tuple(np.flatnonzero(self._way.seen(None, x).any(0)).tolist())
+        return tuple(self.column_set(x))
 
-    def mask(self, y: int, x: int) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-        """The pixels that unit (y, x) sees, (height, width): the set itself, not its box."""
-        return self._way.seen(y, x).copy()
+    def mask(self, y: int, x: int, channel: int | None = None) -> Mask:
+        """The pixels that unit (y, x) sees, (height, width): the set itself, not its box.
+
+        channel: of one channel of the map alone; left out, of all of them together.
+        """
+        return painted(self.region(y, x, channel), self._way.shape(self.wrt))
+
+    # -- showing ------------------------------------------------------------------------------
 
     def __repr__(self) -> str:
-        text = f"size={self.size}, stride={self.stride}, padding={self.padding}"
-        if self.paths is not None:
-            text += f", aligned=False, paths={self.paths}"
+        try:
+            text = f"size={_shown(self.size)}, stride={self.stride}, padding={_shown(self.padding)}"
+            if not self.aligned:
+                text += f", aligned={self.aligned}, paths={self.paths}"
+        except GraphError as error:  # a size that decides it is missing
+            text = error.message.partition("\n")[0]
         if self.whole_batch:
             text += f", whole_batch={len(self.whole_batch)} normalizations"
         return f"ReceptiveField({text})"
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """What a notebook shows: a table, and the picture of the middle unit where viz can."""
+        from graphc.ir.display import field_bundle
+
+        return field_bundle(self, str(self.table()))
+
+    def table(self) -> str:
+        """The numbers as text, one a line."""
+        head = ("", "rows", "columns")
+        rows: list[tuple[object, ...]] = [("size", *_cells(self.size))]
+        rows += [("stride", *_cells(self.stride)), ("padding", *_cells(self.padding))]
+        rows.append(("aligned", {True: "yes", False: "no", None: "by size"}[self.aligned], ""))
+        return f"{short(self.node)} of {short(self.wrt)}\n{table(head, rows)}"
+
+
+def _looked_at(count: int) -> list[int]:
+    return sorted({*range(min(count, MOST_UNITS)), *range(max(count - MOST_UNITS, 0), count)})
+
+
+def _shown(pair: Pair | None) -> str:
+    return "None" if pair is None else f"({', '.join(map(str, pair))})"
+
+
+def _cells(pair: Pair | None) -> tuple[str, str]:
+    return ("-", "-") if pair is None else (str(pair[0]), str(pair[1]))
+
+
+def _kind(apart: Apart) -> str:
+    kinds = [difference.kind for difference in apart.differences]
+    return next((kind for kind in kinds if kind != "centre"), "centre")
+
+
+def _moves_evenly(view: View) -> bool:
+    if isinstance(view, tuple):
+        return len(view) == 1 and view[0].period == 1 and view[0].table[0] is not None
+    return isinstance(view, hulls.Whole)
+
+
+def _before(view: View) -> Size:
+    if isinstance(view, tuple) and (span := view[0].table[0]) is not None:
+        return -span[0]
+    return 0
+
+
+def _project(seen: Region, axis: int) -> Progressions:
+    if seen and len(seen[0]) < -axis:
+        return Progressions.span(0, 0)  # a vector is one row
+    return regions.along(seen, axis)
+
+
+def _box(seen: Region) -> Box:
+    rows, columns = _project(seen, -2), _project(seen, -1)
+    return rows.first, columns.first, rows.last, columns.last
+
+
+def painted(seen: Region, shape: tuple[int, ...]) -> Mask:
+    """A region of a tensor of this shape as a mask of its last two axes."""
+    height, width = (1, 1, *shape)[-2:]
+    mask = np.zeros((height, width), bool)
+    for product in seen:
+        rows, columns = (Progressions.span(0, 0), Progressions.span(0, 0), *product)[-2:]
+        mask[np.ix_(rows.array(), columns.array())] = True
+    return mask
 
 
 def receptive_field(
@@ -93,9 +432,10 @@ def receptive_field(
 
     node: a map (…, H, W), or anything else (a fully connected layer sees everything). wrt: an input
     or any node below; left out, the one image that ``node`` depends on. size: numbers for symbolic
-    sizes, ``{"H": 224, "W": 224}``; needed where they decide the padding, and for boxes, which end
-    at the border. Every channel of a unit counts; ops say by their ``receptive`` rules what they
-    read. Branches are joined as sets, so boxes, rows and columns are exact, dilation's holes
+    sizes, ``{"H": 224, "W": 224}``; needed for boxes, rows, columns and masks, which end at the
+    border; without it the numbers hold for every size, and a padding that depends on the size is an
+    expression of it. Every channel of a unit counts; ops say by their ``receptive`` rules what they
+    read. Branches are joined as sets, so boxes, rows, columns and masks are exact, dilation's holes
     included.
 
     Raises GraphError: ``node`` does not depend on ``wrt``, several inputs and no ``wrt``, a size
@@ -110,49 +450,59 @@ def receptive_field(
     >>> field.box(0, 0), field.box(0, 0, clip=False), field.rows(55)
     ((0, 0, 5, 5), (-5, -5, 5, 5), (215, 216, 217, 218, 219, 220, 221, 222, 223))
     """
-    way = Way.of(node, wrt, size)
-    apart: list[tuple[Node, Node, Node]] = []
-
-    def join(source: Node, user: Node, before: hulls.State, state: hulls.State) -> None:
-        if not apart and not hulls.same_centres(before, state, source):
-            apart.append((source, way.first_user(source), user))
-
-    # Enough units that everything repeats, and one more, show whether it is regular.
-    rows, columns = (range(min(2 * period + 1, MOST_UNITS)) for period in way.periods())
-    state = way.sweep(rows, columns, join=join)
-    paths = way.two_paths(*apart[0]) if apart else None
-    found: list[tuple[int, int, int]] = []
-    for axis in (-2, -1):
-        regular = _regular(way.ends(state, axis))
-        if regular is None and paths is None:
-            paths = way.phases(axis)
-        found.append(regular or (0, 0, 0))
-    if paths is not None:
-        largest = _largest(way)
-        return ReceptiveField(node, way.wrt, largest, None, None, paths, way.whole_batch, way)
-    (h, sh, ph), (w, sw, pw) = found
-    return ReceptiveField(node, way.wrt, (h, w), (sh, sw), (ph, pw), None, way.whole_batch, way)
+    node = checked_node(node, "receptive_field")
+    survey = Survey.of([node], wrt, size, "receptive_field")
+    if node not in survey.seen:
+        raise independent(node, survey.wrt)
+    return ReceptiveField(node, survey)
 
 
-def _largest(way: Way) -> Pair:
-    """The largest hull of a unit of the map."""
-    shape = (1, 1, *way.shape(way.node))[-2:]
-    state = way.sweep(range(min(shape[0], MOST_UNITS)), range(min(shape[1], MOST_UNITS)))
-    sizes = []
-    for axis in (-2, -1):
-        known = [each for each in way.ends(state, axis) if each is not None]
-        sizes.append(max((last - first + 1 for first, last in known), default=0))
-    return sizes[0], sizes[1]
+class ReceptiveFields(Mapping[Node, ReceptiveField]):
+    """The field of every node that depends on ``wrt``, in the order of the nodes; made by
+    ``gx.receptive_fields``. All of them share one sweep over the graph."""
+
+    wrt: Node
+
+    def __init__(self, survey: Survey) -> None:
+        self.wrt = survey.wrt
+        self._fields = {node: ReceptiveField(node, survey) for node in survey.seen}
+
+    def __getitem__(self, node: Node) -> ReceptiveField:
+        return self._fields[node]
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(self._fields)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    def __repr__(self) -> str:
+        return f"<ReceptiveFields of {len(self)} nodes, wrt {self.wrt!r}>"
 
 
-def _regular(ends: list[tuple[int, int] | None]) -> tuple[int, int, int] | None:
-    """(size, stride, padding) of hulls that move evenly, None where they do not."""
-    if any(each is None for each in ends):
-        return None
-    known = [each for each in ends if each is not None]
-    first, last = known[0]
-    steps = {b[0] - a[0] for a, b in pairwise(known)}
-    sizes = {b - a for a, b in known}
-    if len(steps) > 1 or len(sizes) > 1:
-        return None
-    return last - first + 1, steps.pop() if steps else 0, -first
+def receptive_fields(
+    graph: Graph | Node, wrt: Node | str | None = None, size: Mapping[str, int] | None = None
+) -> ReceptiveFields:
+    """The receptive field of every node of a graph, by one sweep: its cost grows with the edges.
+
+    graph: a Graph, or a node and all that is below it. wrt: an input (its name will do) or any node
+    of it; left out, the one image. size: as in ``gx.receptive_field``. Returns a mapping from node
+    to ``ReceptiveField``, of the nodes that depend on ``wrt``. Raises GraphError as that does.
+
+    >>> import graphc as gx
+    >>> from graphc import models
+    >>> graph = models.build("lenet-5")
+    >>> fields = gx.receptive_fields(graph)
+    >>> [fields[node].size for node in graph.nodes if node.op.name == "max_pool2d"]
+    [(6, 6), (16, 16)]
+    """
+    given: object = graph
+    if isinstance(given, Graph):
+        roots: list[Node] = [*given.outputs.values()]
+        if isinstance(wrt, str):
+            wrt = given.node(wrt)
+    else:
+        roots = [checked_node(graph, "receptive_fields")]
+    if isinstance(wrt, str):
+        raise GraphError(f"receptive_fields: wrt={wrt!r} names a node of a Graph; give the node")
+    return ReceptiveFields(Survey.of(roots, wrt, size, "receptive_fields"))

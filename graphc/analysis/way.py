@@ -1,244 +1,275 @@
-"""The way from an image to a node: what lies between, and the field swept back over it."""
+"""What lies between an image and the nodes that see it: one sweep forwards over a graph, and exact
+regions swept back, or forth, between two nodes."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
-from graphc.analysis import hulls, reads
+from graphc.analysis import hulls, reads, regions
+from graphc.analysis.hulls import Difference, Views
+from graphc.analysis.progressions import Progressions
+from graphc.analysis.reads import Edge, Relation
+from graphc.analysis.regions import Region
 from graphc.ir import Graph, GraphError, Node, dims
 from graphc.ir.dims import Size
 from graphc.ir.graph import post_order
 from graphc.ir.leaves import Input
 from graphc.ir.node import describe
 from graphc.ir.types import is_float
-from graphc.ir.window import Receptive
 
-Pair: TypeAlias = tuple[int, int]
-# Units looked at along an axis, at most, to tell how the field moves.
-MOST_UNITS = 4096
+
+@dataclass(frozen=True, slots=True)
+class Apart:
+    """Two edges into ``meeting`` by which it sees ``wrt`` with different centres or strides."""
+
+    meeting: Node
+    one: Edge
+    other: Edge
+    differences: tuple[Difference, ...]
+
+    @property
+    def certain(self) -> bool:
+        """At every size: none of the differences vanishes at some."""
+        return any(d.when is None or d.when.never for d in self.differences)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A node in the sweep: what its units see; the first edge that leads to ``wrt``; where ways to
+    it part, ``apart`` at every size, ``unsure`` at some."""
+
+    views: Views
+    edge: Edge | None
+    apart: Apart | None
+    unsure: tuple[Apart, ...]
+
+
+@dataclass(frozen=True)
+class Survey:
+    """One sweep from ``wrt`` over everything below ``roots``."""
+
+    wrt: Node
+    sizes: Mapping[str, int]
+    seen: Mapping[Node, Seen]
+    # The nodes that depend on wrt in any way, batch statistics included.
+    touched: frozenset[Node]
+
+    @staticmethod
+    def of(
+        roots: Sequence[Node], wrt: Node | None, size: Mapping[str, int] | None, caller: str
+    ) -> Survey:
+        """The sweep. Raises GraphError: no one image, a size that is no number."""
+        below = post_order(roots)
+        if wrt is None:
+            wrt = _image(roots[0], below, caller)
+        given = checked_sizes(wrt, below, size, caller)
+        seen = {wrt: Seen(hulls.begin(wrt.ndim), None, None, ())}
+        touched = {wrt}
+        for node in below:
+            if node is wrt or touched.isdisjoint(node.inputs):
+                continue
+            touched.add(node)
+            found = _arrive(node, seen, given)
+            if found is not None:
+                seen[node] = found
+        return Survey(wrt, given, seen, frozenset(touched))
+
+    def way(self, node: Node) -> Way:
+        """All that lies between ``wrt`` and ``node``."""
+        used, edges, whole = {node}, [], []
+        for each in reversed(post_order([node])):
+            if each not in used or each is self.wrt:
+                continue
+            for edge in reads.edges(each):
+                if edge.source in self.seen:
+                    used.add(edge.source)
+                    edges.append(edge)
+            statistics = reads.STATISTICS.get(each.op.name, ())
+            if any(each.inputs[i] in self.touched for i in statistics):
+                whole.append(each)
+        return Way(node, self.wrt, tuple(edges), self.sizes, tuple(reversed(whole)))
+
+    def path(self, edge: Edge) -> tuple[Node, ...]:
+        """One way from ``wrt`` to the user of ``edge``, by this edge."""
+        found = [edge.user]
+        at: Edge | None = edge
+        while at is not None:
+            found.append(at.source)
+            at = self.seen[at.source].edge
+        return tuple(reversed(found))
+
+
+def _arrive(node: Node, seen: Mapping[Node, Seen], sizes: Mapping[str, int]) -> Seen | None:
+    """What a node sees, by all its inputs together."""
+    found: Seen | None = None
+    for edge in reads.edges(node):
+        source = seen.get(edge.source)
+        if source is None:
+            continue
+        views = hulls.follow(source.views, edge, sizes)
+        if found is None:
+            found = Seen(views, edge, source.apart, source.unsure)
+            continue
+        apart, unsure = found.apart or source.apart, found.unsure
+        if source.unsure and source.unsure != unsure:
+            unsure = (*unsure, *(each for each in source.unsure if each not in unsure))
+        rows, row_apart = hulls.join(found.views[0], views[0], 0)
+        columns, column_apart = hulls.join(found.views[1], views[1], 1)
+        differences = tuple(d for d in (row_apart, column_apart) if d is not None)
+        if differences and found.edge is not None:
+            new = Apart(node, found.edge, edge, differences)
+            if not new.certain:
+                unsure = (*unsure, new)
+            elif apart is None:
+                apart = new
+        found = Seen((rows, columns), found.edge, apart, unsure)
+    return found
 
 
 @dataclass(frozen=True)
 class Way:
-    """All that lies between ``wrt`` and ``node``: each node with the inputs to follow."""
+    """All that lies between ``wrt`` and ``node``: each edge to follow, users before sources."""
 
     node: Node
     wrt: Node
-    # Users before what they read.
-    edges: tuple[tuple[Node, Node, Receptive], ...]
+    edges: tuple[Edge, ...]
     sizes: Mapping[str, int]
     whole_batch: tuple[Node, ...]
+    _found: dict[tuple[object, ...], Region] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
-    @staticmethod
-    def of(node: Node, wrt: Node | None, size: Mapping[str, int] | None) -> Way:
-        """The way to ``node`` from ``wrt``, or from the one image that it depends on."""
-        given: object = node
-        if not isinstance(given, Node):
-            what = "a Graph: choose a node, graph.outputs[…]" if isinstance(given, Graph) else given
-            raise GraphError(f"receptive_field takes a node, not {what!r}")
-        below = post_order([node])
-        if wrt is None:
-            wrt = _image(node, below)
-        # Forwards: what depends on wrt at all, and what does by the ways that are followed.
-        touched, reached = {wrt}, {wrt}
-        for each in below:
-            if each is wrt:
-                continue
-            if any(source in touched for source in each.inputs):
-                touched.add(each)
-                if any(each.inputs[position] in reached for position, _ in reads.edges(each)):
-                    reached.add(each)
-        if node not in reached:
-            raise GraphError(
-                f"{describe(node)} does not depend on the values of\n  {describe(wrt)}",
-                nodes=[node, wrt],
-            )
-        # Backwards: what of it the node depends on.
-        used, edges, whole = {node: None}, [], []
-        for each in reversed(below):
-            if each not in used or each is wrt:
-                continue
-            for position, rule in reads.edges(each):
-                source = each.inputs[position]
-                if source in reached:
-                    used[source] = None
-                    edges.append((each, source, rule))
-            if any(each.inputs[i] in touched for i in reads.STATISTICS.get(each.op.name, ())):
-                whole.append(each)
-        return Way(node, wrt, tuple(edges), _sizes(wrt, used, size), tuple(reversed(whole)))
-
-    # -- exact, within the borders ------------------------------------------------------------
-
-    def seen(self, y: int | None, x: int | None) -> reads.Mask:
-        """The pixels (height, width) that unit (y, x) sees; None is every unit of that axis."""
-        shape = self.shape(self.node)
-        mask = np.ones((1,) * len(shape), bool)
-        for axis, unit, what in ((-2, y, "row"), (-1, x, "column")):
-            if unit is None:
-                continue
-            extent = shape[axis] if len(shape) >= -axis else 1
-            if isinstance(unit, bool) or not isinstance(unit, (int, np.integer)):
-                raise GraphError(f"receptive_field: a {what} is an int, not {unit!r}")
-            if not 0 <= unit < extent:
-                raise GraphError(
-                    f"receptive_field: there is no {what} {unit} on a map with {extent}: "
-                    f"{describe(self.node)}",
-                    nodes=[self.node],
-                )
-            if len(shape) >= -axis:
-                where = [1] * len(shape)
-                where[axis] = extent
-                mask = mask & (np.arange(extent) == unit).reshape(where)
-        self.shape(self.wrt)
-        found: dict[Node, reads.Mask] = {self.node: mask}
-        for user, source, rule in self.edges:
-            part = reads.back(found[user], user, source, rule, self.sizes)
-            found[source] = found[source] | part if source in found else part
-        plane = self.shape(self.wrt)[-2:]
-        result = found[self.wrt]
-        rows = result.ndim - len(plane)
-        result = reads.collapse(result, tuple(range(rows))).reshape(result.shape[rows:])
-        return np.broadcast_to(result, (1, 1, *plane)[-2:])
+    @cached_property
+    def relations(self) -> tuple[Relation, ...]:
+        """The edges at these sizes. Raises GraphError for a size that is not given."""
+        try:
+            return tuple(Relation.of(edge, self.sizes) for edge in self.edges)
+        except KeyError as error:
+            raise unknown(self.wrt, str(error.args[0])) from None
 
     def shape(self, node: Node) -> tuple[int, ...]:
         """The sizes of a node's axes. Raises GraphError for one that is not given."""
         try:
             return node.type.concrete(self.sizes)
         except KeyError as error:
-            raise self._unknown(str(error.args[0])) from None
+            raise unknown(self.wrt, str(error.args[0])) from None
 
-    def _unknown(self, name: str) -> GraphError:
-        return GraphError(
-            f"the receptive field depends on the size {name}, which is symbolic: "
-            f"{describe(self.wrt)}\n  to fix: gx.receptive_field(node, size={{{name!r}: 224}})",
-            nodes=[self.node, self.wrt],
-        )
+    def back(self, unit: Mapping[int, int], *, clip: bool = True) -> Region:
+        """What the elements of ``node`` at ``unit`` (axis from the right: position) read."""
+        key = (clip, *sorted(unit.items()))
+        if key in self._found:
+            return self._found[key]
+        found = {self.node: self._start(self.node, unit)}
+        self.shape(self.wrt)
+        for edge, relation in zip(self.edges, self.relations, strict=True):
+            part = relation.back(found.get(edge.user, ()), clip=clip)
+            found[edge.source] = regions.join(found.get(edge.source, ()), part)
+        return self._keep(key, found[self.wrt])
 
-    # -- as if every map went on for ever -----------------------------------------------------
+    def forth(self, pixel: Mapping[int, int]) -> Region:
+        """Which elements of ``node`` read any element of ``wrt`` at ``pixel``."""
+        key = ("forth", *sorted(pixel.items()))
+        if key in self._found:
+            return self._found[key]
+        found = {self.wrt: self._start(self.wrt, pixel)}
+        self.shape(self.node)
+        for edge, relation in zip(reversed(self.edges), reversed(self.relations), strict=True):
+            part = relation.forth(found.get(edge.source, ()))
+            found[edge.user] = regions.join(found.get(edge.user, ()), part)
+        return self._keep(key, found[self.node])
 
-    def sweep(
-        self,
-        rows: Sequence[int],
-        columns: Sequence[int],
-        join: Callable[[Node, Node, hulls.State, hulls.State], None] | None = None,
-        look: Callable[[Node, hulls.State], None] | None = None,
-    ) -> hulls.State:
-        """What these units of ``node`` see of ``wrt``, as if every map went on for ever.
+    def _keep(self, key: tuple[object, ...], found: Region) -> Region:
+        if len(self._found) >= 4096:  # a whole map of units is asked for again and again
+            self._found.clear()
+        self._found[key] = found
+        return found
 
-        ``look(source, state)`` is told of each edge; ``join(source, user, before, state)`` of each
-        further way, by ``user``, to a node that was seen ``before``.
-        """
-        found = {self.node: hulls.start(self.node.ndim, rows, columns)}
-        for user, source, rule in self.edges:
-            try:
-                state = hulls.back(found[user], user, source, rule, self.sizes)
-            except KeyError as error:
-                raise self._unknown(str(error.args[0])) from None
-            if look is not None:
-                look(source, state)
-            if source in found:
-                if join is not None:
-                    join(source, user, found[source], state)
-                state = hulls.join(found[source], state)
-            found[source] = state
-        return found[self.wrt]
+    def _start(self, node: Node, at: Mapping[int, int]) -> Region:
+        product = list(regions.whole(self.shape(node)))
+        for axis, position in at.items():
+            if -axis <= len(product):
+                product[axis] = Progressions.span(position, position)
+        return (tuple(product),)
 
-    def periods(self) -> tuple[int, int]:
-        """After how many rows and columns of ``node`` the sets repeat, moved."""
-        periods = [1, 1]
-        for along in self.plane(self.sweep([0], [0])):
-            if along is not None:
-                periods[along.axis] = math.lcm(periods[along.axis], along.period)
-        return periods[0], periods[1]
-
-    def plane(self, state: hulls.State) -> tuple[hulls.Along, hulls.Along]:
-        """Rows and columns of ``wrt``."""
-        padded = (*(None,) * max(2 - len(state), 0), *state)
-        return padded[-2], padded[-1]
-
-    def ends(self, state: hulls.State, axis: int) -> list[tuple[int, int] | None]:
-        """First and last position along an axis of ``wrt``, for each unit."""
-        along = self.plane(state)[axis]
-        if along is not None:
-            return along.ends()
-        return [(0, self._extent(axis) - 1)]
-
-    def _extent(self, axis: int) -> int:
-        if self.wrt.ndim < -axis:
-            return 1
-        size: Size = self.wrt.shape[axis]
-        try:
-            return dims.evaluate(size, self.sizes)
-        except KeyError as error:
-            raise self._unknown(str(error.args[0])) from None
-
-    # -- telling ------------------------------------------------------------------------------
-
-    def two_paths(self, source: Node, one: Node, other: Node) -> tuple[str, str]:
-        """Two ways that read ``source`` with different centres, each up to where they meet."""
-        meeting = self.meeting(one, other)
-        texts = []
-        for way in (self._up(one), self._up(other)):
-            part = [source, *way[: way.index(meeting) + 1]]
-            texts.append(" -> ".join(map(_short, part)))
-        return texts[0], texts[1]
-
-    def first_user(self, source: Node) -> Node:
-        """The user by which ``source`` is reached first, from the target."""
-        return next(user for user, read, _ in self.edges if read is source)
-
-    def _up(self, start: Node) -> list[Node]:
-        """From ``start`` to the target, by the first user of each."""
-        user_of = {source: user for user, source, _ in reversed(self.edges)}
-        way = [start]
-        while way[-1] is not self.node:
-            way.append(user_of[way[-1]])
-        return way
-
-    def meeting(self, one: Node, other: Node) -> Node:
-        """Where the ways up from two nodes come together."""
-        ways = [self._up(one), self._up(other)]
-        return next(node for node in ways[0] if node in ways[1])
-
-    def phases(self, axis: int) -> tuple[str, str]:
-        """The two phases of one way whose field does not move evenly (a transposed convolution)."""
-        what = "row" if axis == -2 else "column"
-        text = " -> ".join(map(_short, [self.wrt, *self._up(self.first_user(self.wrt))]))
-        return f"{text} at {what} 0", f"{text} at {what} 1"
+    def position(self, node: Node, axis: int, value: object, what: str) -> int:
+        """A position that the user gave, negative ones counted from the end."""
+        shape = self.shape(node)
+        extent = shape[axis] if len(shape) >= -axis else 1
+        if isinstance(value, bool) or not isinstance(value, (int, np.integer)):
+            raise GraphError(f"receptive_field: a {what} is an int, not {value!r}")
+        if not -extent <= value < extent:
+            raise GraphError(
+                f"receptive_field: there is no {what} {value} on a map with {extent}: "
+                f"{describe(node)}",
+                nodes=[node],
+            )
+        return int(value) % extent
 
 
-def _image(node: Node, below: tuple[Node, ...]) -> Node:
+def unknown(wrt: Node, name: str) -> GraphError:
+    """The error of a size that decides the answer and is not given."""
+    return GraphError(
+        f"the receptive field depends on the size {name}, which is symbolic: "
+        f"{describe(wrt)}\n  to fix: gx.receptive_field(node, size={{{name!r}: 224}})",
+        nodes=[wrt],
+    )
+
+
+def independent(node: Node, wrt: Node) -> GraphError:
+    """The error of two nodes that no way connects."""
+    return GraphError(
+        f"{describe(node)} does not depend on the values of\n  {describe(wrt)}", nodes=[node, wrt]
+    )
+
+
+def checked_node(node: object, caller: str) -> Node:
+    """``node``. Raises GraphError where it is none."""
+    if not isinstance(node, Node):
+        what = "a Graph: choose a node, graph.outputs[…]" if isinstance(node, Graph) else repr(node)
+        raise GraphError(f"{caller} takes a node, not {what}")
+    return node
+
+
+def _image(node: Node, below: tuple[Node, ...], caller: str) -> Node:
     """The input that is meant where ``wrt`` is left out."""
     found = [n for n in below if isinstance(n.op, Input) and is_float(n.dtype)]
     images = [n for n in found if n.ndim >= 3] or found
     if len(images) != 1:
         listed = "".join(f"\n  {describe(n)}" for n in images) or " no input of numbers"
         raise GraphError(
-            f"receptive_field: {describe(node)} depends on{listed}\n"
-            "  to fix: say which one is meant, gx.receptive_field(node, wrt=x)",
+            f"{caller}: {describe(node)} depends on{listed}\n"
+            f"  to fix: say which one is meant, gx.{caller}(…, wrt=x)",
             nodes=[node, *images],
         )
     return images[0]
 
 
-def _sizes(wrt: Node, used: Iterable[Node], given: Mapping[str, int] | None) -> dict[str, int]:
+def checked_sizes(
+    wrt: Node, used: Iterable[Node], given: Mapping[str, int] | None, caller: str
+) -> dict[str, int]:
     """The sizes given, and 1 for the batch: units of one example do not see another's."""
-    known = dims.names(s for n in used for s in n.shape)
+    shapes = {n.shape for n in used}
+    known = dims.names(s for shape in shapes for s in shape)
     for name, size in (given or {}).items():
         if isinstance(size, bool) or not isinstance(size, (int, np.integer)) or size < 1:
-            raise GraphError(f"receptive_field: size {name}={size!r} is not an int of 1 or more")
+            raise GraphError(f"{caller}: size {name}={size!r} is not an int of 1 or more")
     # A matrix (N, features) is no image; of another one the first axis may be the rows.
     batch = dims.names(wrt.shape[:1]) if wrt.ndim > 2 else frozenset({"N"})
     batch -= dims.names(wrt.shape[1:])
-    return {**dict.fromkeys(batch & known, 1), **(given or {})}
+    return {**dict.fromkeys(batch & known, 1), **{n: int(s) for n, s in (given or {}).items()}}
 
 
-def _short(node: Node) -> str:
+def extent(node: Node, axis: int, sizes: Mapping[str, int]) -> Size:
+    """How long an axis (from the right) of a node is; 1 if it lacks it."""
+    return hulls.known(node.shape[axis], sizes) if node.ndim >= -axis else 1
+
+
+def short(node: Node) -> str:
+    """``conv2d (net.py:12)``."""
     label = getattr(node.op, "label", None)
     name = label() if label is not None else node.op.name
-    return f"{name} ({node.lines[0]})" if node.lines else name
+    return f"{name} ({node.lines[0]})" if node.lines else str(name)

@@ -10,10 +10,13 @@ from graphc.ir.dims import Size
 
 @dataclass(frozen=True, slots=True)
 class AxisWindow:
-    """Output position ``o`` along one axis reads ``(o·stride + tap·dilation - pad) / up``
+    """Output position ``o`` along one axis reads ``(o // per · stride + tap·dilation - pad) / up``
     for ``tap`` in ``range(size)``, those that are whole and inside the input.
 
-    ``up`` is 1 except for ops that go the other way (transposed convolution, gradients).
+    ``up`` is 1 except for ops that go the other way (transposed convolution, gradients), ``per`` is
+    1 except for groups of channels. ``stride`` 0 with all the axis for ``size`` reads all of it.
+    ``ends``: whether the input really ends at its first and at its last position, because another
+    one stands beside it (a concatenation): else what lies beyond is padding of it.
     """
 
     size: Size = 1
@@ -21,6 +24,8 @@ class AxisWindow:
     dilation: int = 1
     pad: Size = 0
     up: int = 1
+    per: int = 1
+    ends: tuple[bool, bool] = (False, False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +45,21 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class Followed:
+    """Input axis i is read pointwise along output axis ``axes[i]``, or whole where that is None.
+
+    Output axes are counted from the left. What a product or a sum over axes reads.
+    """
+
+    axes: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reshaped:
+    """The same elements in the same row-major order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Everything:
     """Every output element may read every element of the example (fully connected, global)."""
 
@@ -50,6 +70,6 @@ class Nothing:
 
 
 # For each input of an op one of these.
-Receptive: TypeAlias = Windowed | Moved | Everything | Nothing
+Receptive: TypeAlias = Windowed | Moved | Followed | Reshaped | Everything | Nothing
 
 POINTWISE = Windowed()

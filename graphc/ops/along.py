@@ -15,7 +15,7 @@ from graphc.ir.kernel import Acc, Const, Lowering, Phase, Store, index
 from graphc.ir.node import Node, make
 from graphc.ir.op import Array, Cost, Op
 from graphc.ir.types import TensorType
-from graphc.ir.window import AxisWindow, Everything, Receptive, Windowed
+from graphc.ir.window import AxisWindow, Followed, Receptive, Windowed
 from graphc.ops.axes import one_axis, said_axis
 from graphc.ops.counting import elements, per_element, traffic
 from graphc.ops.pointwise import BOOL
@@ -77,8 +77,8 @@ class Argmax(Op):
     def receptive(self, node: Node) -> Sequence[Receptive]:
         (x,) = node.inputs
         if not self.keepdims:
-            # Rows and columns keep their places, counted from the right, unless one is searched.
-            return [Windowed() if self.axis < x.ndim - 2 else Everything()]
+            kept = iter(range(node.ndim))
+            return [Followed(tuple(None if i == self.axis else next(kept) for i in range(x.ndim)))]
         return [Windowed(((self.axis - x.ndim, AxisWindow(x.shape[self.axis], stride=0)),))]
 
     def cost(self, node: Node, sizes: Mapping[str, int]) -> Cost:

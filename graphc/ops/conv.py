@@ -21,7 +21,7 @@ from graphc.ir.kernel import Axis, Index, Lowering, Ref, apply, index
 from graphc.ir.node import Node, make
 from graphc.ir.op import Array, Cost, Op
 from graphc.ir.types import TensorType
-from graphc.ir.window import AxisWindow, Everything, Receptive
+from graphc.ir.window import AxisWindow, Everything, Followed, Receptive
 from graphc.ops.counting import elements, traffic
 from graphc.ops.padding import (
     Padding,
@@ -233,8 +233,11 @@ class Conv2d(Convolution):
     def receptive(self, node: Node) -> Sequence[Receptive]:
         x, weight = node.inputs[:2]
         rows, columns = self.sweeps(x.shape[2:], _kernel(weight))
-        window = windowed(rows.window(), columns.window(), _all_channels(x))
-        return [window, *[Everything() for _ in node.inputs[1:]]]
+        channels = _group_channels(weight, self.groups)
+        window = windowed(rows.window(), columns.window(), (-3, channels))
+        # A filter belongs to one channel of the result.
+        reads: list[Receptive] = [window, Followed((1, None, None, None)), Followed((1,))]
+        return reads[: len(node.inputs)]
 
     def cost(self, node: Node, sizes: Mapping[str, int]) -> Cost:
         bias = elements(node, sizes) if len(node.inputs) == 3 else 0
@@ -250,9 +253,10 @@ def _kernel(weight: Node) -> tuple[int, int]:
     return evaluate(height, {}), evaluate(width, {})
 
 
-def _all_channels(image: Node) -> tuple[int, AxisWindow]:
-    """Every channel of the result reads every channel of the image (of its group)."""
-    return -3, AxisWindow(image.shape[1], 0)
+def _group_channels(weight: Node, groups: int) -> AxisWindow:
+    """A channel of the result reads every channel of the image that is in its group."""
+    filters, channels = (evaluate(size, {}) for size in weight.shape[:2])
+    return AxisWindow(channels, stride=channels, per=filters // groups)
 
 
 def _products(map_: Node, weight: Node, sizes: Mapping[str, int]) -> int:
@@ -321,9 +325,12 @@ class Conv2dInputGrad(Convolution):
         )  # fmt: skip
 
     def receptive(self, node: Node) -> Sequence[Receptive]:
-        g, weight = node.inputs
+        weight = node.inputs[1]
         rows, columns = self.sweeps(self.size, _kernel(weight))
-        return [windowed(rows.window_back(), columns.window_back(), _all_channels(g)), Everything()]
+        forwards = _group_channels(weight, self.groups)
+        filters = weight.type.concrete({})[0] // self.groups
+        channels = AxisWindow(filters, stride=filters, per=forwards.stride)
+        return [windowed(rows.window_back(), columns.window_back(), (-3, channels)), Everything()]
 
     def cost(self, node: Node, sizes: Mapping[str, int]) -> Cost:
         return Cost(_products(node.inputs[0], node.inputs[1], sizes), traffic(node, sizes))

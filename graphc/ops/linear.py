@@ -15,7 +15,7 @@ from graphc.ir.kernel import Axis, Lowering, apply
 from graphc.ir.node import OPERATORS, Node, make
 from graphc.ir.op import Array, Cost, Op
 from graphc.ir.types import TensorType
-from graphc.ir.window import Everything, Receptive
+from graphc.ir.window import Followed, Receptive
 from graphc.ops.counting import elements, traffic
 from graphc.ops.pointwise import BOOL, operands
 from graphc.ops.reduce import sum, wide
@@ -84,7 +84,16 @@ class Matmul(Op):
         )  # fmt: skip
 
     def receptive(self, node: Node) -> Sequence[Receptive]:
-        return (Everything(), Everything())
+        # Each row of a meets each column of b; batch axes broadcast, as the analysis knows.
+        rows, columns = node.ndim - 2, node.ndim - 1
+        reads: list[Receptive] = []
+        for source, kept, turned in (
+            (node.inputs[0], rows, self.transpose_a),
+            (node.inputs[1], columns, not self.transpose_b),
+        ):
+            batch = range(node.ndim - source.ndim, node.ndim - 2)
+            reads.append(Followed((*batch, None, kept) if turned else (*batch, kept, None)))
+        return reads
 
     def cost(self, node: Node, sizes: Mapping[str, int]) -> Cost:
         a = node.inputs[0]
@@ -163,7 +172,9 @@ class Linear(Op):
             low.map(axes, low.out, axes, total)
 
     def receptive(self, node: Node) -> Sequence[Receptive]:
-        return (Everything(),) * len(node.inputs)
+        last = node.ndim - 1
+        to_bias = [Followed((last,))] * (len(node.inputs) - 2)
+        return [Followed((*range(last), None)), Followed((last, None)), *to_bias]
 
     def cost(self, node: Node, sizes: Mapping[str, int]) -> Cost:
         x, w = node.inputs[:2]

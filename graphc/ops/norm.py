@@ -20,7 +20,7 @@ from graphc.ir.kernel import Acc, Axis, Const, Lowering, Phase, Store, apply, in
 from graphc.ir.node import Node, describe, make
 from graphc.ir.op import Array, Cost, Op
 from graphc.ir.types import TensorType, shape_of
-from graphc.ir.window import POINTWISE, AxisWindow, Everything, Receptive, Windowed
+from graphc.ir.window import POINTWISE, AxisWindow, Followed, Receptive, Windowed
 from graphc.ops.counting import elements, per_element, traffic
 from graphc.ops.elementwise import sqrt, square
 from graphc.ops.pointwise import operands
@@ -107,7 +107,7 @@ class BatchNorm(Op):
         low.map(axes, low.out, axes, apply("add", normal, shift))
 
     def receptive(self, node: Node) -> Sequence[Receptive]:
-        return [POINTWISE, *[Everything()] * 4]
+        return [POINTWISE, *(Followed((1,)[: each.ndim]) for each in node.inputs[1:])]
 
     def cost(self, node: Node, sizes: Mapping[str, int]) -> Cost:
         # Three operations an element; the factor takes three a channel.

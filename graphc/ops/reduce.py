@@ -16,7 +16,7 @@ from graphc.ir.kernel import Acc, Expr, Lowering, Phase, Store, apply, index, nu
 from graphc.ir.node import Node, make
 from graphc.ir.op import Array, Cost, Op
 from graphc.ir.types import Shape, TensorType
-from graphc.ir.window import AxisWindow, Everything, Receptive, Windowed
+from graphc.ir.window import AxisWindow, Followed, Receptive, Windowed
 from graphc.ops.axes import check_axes, several_axes
 from graphc.ops.compare import cast, equal, where
 from graphc.ops.core import size
@@ -91,8 +91,8 @@ class Reduction(Op):
         if self.keepdims:
             whole = ((axis - x.ndim, AxisWindow(x.shape[axis], stride=0)) for axis in self.axes)
             return (Windowed(tuple(whole)),)
-        # Rows and columns keep their places, counted from the right, unless they are reduced.
-        return (Windowed() if self.axes[-1] < x.ndim - 2 else Everything(),)
+        kept = iter(range(node.ndim))
+        return (Followed(tuple(None if i in self.axes else next(kept) for i in range(x.ndim))),)
 
     def cost(self, node: Node, sizes: Mapping[str, int]) -> Cost:
         return Cost(elements(node.inputs[0], sizes), traffic(node, sizes))

@@ -21,7 +21,7 @@ from graphc.ir.kernel import Lowering
 from graphc.ir.node import Node, make, not_a_node
 from graphc.ir.op import Array, Cost, Op
 from graphc.ir.types import Shape, TensorType, is_float, shape_of
-from graphc.ir.window import POINTWISE, AxisWindow, Everything, Moved, Receptive, Windowed
+from graphc.ir.window import POINTWISE, AxisWindow, Moved, Receptive, Reshaped, Windowed
 from graphc.ops.axes import check_axes, one_axis, said_axis, several_axes
 from graphc.ops.counting import per_element
 from graphc.ops.pointwise import operands
@@ -75,9 +75,7 @@ class Reshape(Movement):
         low.alias(node.inputs[0])
 
     def receptive(self, node: Node) -> Sequence[Receptive]:
-        # Rows and columns that stay the last two axes keep their places.
-        kept = len(self.shape) >= 2 and node.inputs[0].shape[-2:] == node.shape[-2:]
-        return (POINTWISE if kept else Everything(),)
+        return (Reshaped(),)
 
     def cost(self, node: Node, sizes: Mapping[str, int]) -> Cost:
         return Cost(0, 0)
@@ -176,8 +174,12 @@ class Concat(Movement):
             low.map(axes, low.out, to, low.load(source, axes))
 
     def receptive(self, node: Node) -> Sequence[Receptive]:
-        back = self.axis - node.ndim
-        return [Windowed(((back, AxisWindow(pad=start)),)) for _, start in self.parts(node)]
+        # Where an input ends, the next one begins, not its padding.
+        last = len(node.inputs) - 1
+        return [
+            Windowed(((self.axis - node.ndim, AxisWindow(pad=start, ends=(i > 0, i < last))),))
+            for i, (_, start) in enumerate(self.parts(node))
+        ]
 
 
 @dataclass(frozen=True, eq=False)

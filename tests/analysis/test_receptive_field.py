@@ -304,8 +304,13 @@ def test_a_symbolic_size_that_decides_padding() -> None:
     node = aligned_toy(image("H", "W"), lambda x: conv(x, 3, 2))
     assert numbers(node, H=9, W=9) == (3, 4, 1)
     assert not gx.receptive_field(node, size={"H": 8, "W": 8}).aligned
+    # Of every size: where the branches agree is told, not guessed.
+    every = gx.receptive_field(node)
+    assert (every.size, every.stride, every.padding, every.aligned) == ((3, 3), (4, 4), None, None)
+    assert every.alignment.when == "H mod 2 = 1 and W mod 2 = 1"
+    assert (every.alignment.size, every.alignment.unit) == ((2, 2), (0, 0))
     with pytest.raises(gx.GraphError, match=r"size H, which is symbolic[\s\S]*size=\{'H': 224\}"):
-        gx.receptive_field(node)
+        every.box(0, 0)
     # Where padding does not depend on it, only the border needs the size.
     plain = gx.receptive_field(conv(image("H", "W"), 3, 2, 1))
     assert (plain.size, plain.stride, plain.padding) == ((3, 3), (2, 2), (1, 1))

@@ -1,0 +1,93 @@
+"""At which sizes an expression of floor divisions is zero.
+
+The paddings of "same" are such expressions. In each residue class of the size they are polynomials,
+so finitely many values decide it for every size.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+
+from graphc.ir.dims import Dim, FloorDiv
+
+# An expression with a longer period is left undecided.
+LONGEST_PERIOD = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Zero:
+    """Where an expression is zero: for ``name`` mod ``period`` in ``residues``, and nowhere else.
+
+    Not ``decided``: it has no such form (two sizes, a period too long, single zeros).
+    """
+
+    name: str
+    period: int
+    residues: tuple[int, ...]
+    decided: bool = True
+
+    @property
+    def always(self) -> bool:
+        """For every size."""
+        return self.decided and len(self.residues) == self.period
+
+    @property
+    def never(self) -> bool:
+        """For no size."""
+        return self.decided and not self.residues
+
+    def __str__(self) -> str:
+        if not self.decided:
+            return f"depends on {self.name}"
+        listed = ", ".join(map(str, self.residues[:8])) + (", …" if len(self.residues) > 8 else "")
+        return f"{self.name} mod {self.period} = {listed}"
+
+
+@lru_cache(maxsize=1024)
+def zero(expression: Dim) -> Zero:
+    """The sizes at which ``expression`` is zero."""
+    names = sorted(expression.names())
+    period = _period(expression)
+    if len(names) != 1 or period > LONGEST_PERIOD:
+        return Zero(", ".join(names), 0, (), decided=False)
+    (name,) = names
+    # On a residue class it is a polynomial of at most this degree: so many zeros, and it is zero.
+    points = 1 + _degree(expression)
+    residues = []
+    for residue in range(period):
+        values = {
+            expression.evaluate({name: residue + period * (1 + turn)}) for turn in range(points)
+        }
+        if values == {0}:
+            residues.append(residue)
+        elif 0 in values:
+            return Zero(name, period, (), decided=False)
+    return _shortest(name, period, residues)
+
+
+def _shortest(name: str, period: int, residues: list[int]) -> Zero:
+    for count in range(1, period + 1):
+        if period % count == 0:
+            part = sorted({r % count for r in residues})
+            if len(part) * (period // count) == len(residues):
+                return Zero(name, count, tuple(part))
+    return Zero(name, period, tuple(residues))
+
+
+def _degree(expression: Dim) -> int:
+    return max(sum(power for _, power in monomial) for monomial in expression.terms)
+
+
+def _period(expression: Dim) -> int:
+    """In whose residue classes the expression is a polynomial of the size."""
+    found = 1
+    for monomial in expression.terms:
+        for atom, _ in monomial:
+            if isinstance(atom, FloorDiv):
+                inner = atom.numerator
+                # A polynomial of degree d with integer values repeats, mod b, after d!·b.
+                turns = atom.denominator * math.factorial(_degree(inner))
+                found = math.lcm(found, turns * _period(inner))
+    return found
