@@ -5,31 +5,46 @@ picture is made, not before.
 """
 
 from .activations import activations, convolved, rectified
+from .columns import columns
 from .curves import Chart, curves
 from .drawing import Drawing, draw
 from .dropout import dropout, thinned
 from .figure import Caption, Figure
 from .filters import Plate, filters
 from .flatten import flattened
+from .frames import frames
+from .maps import borders, partial_sums
+from .memory import memory
+from .overlay import Overlay
 from .plates import plate
+from .pooling import pooling
 from .sharing import sharing, weight_gradient
+from .volumes import volumes
 
 __all__ = [
     "Caption",
     "Chart",
     "Drawing",
     "Figure",
+    "Overlay",
     "Plate",
     "activations",
+    "borders",
+    "columns",
     "convolved",
     "curves",
     "draw",
     "dropout",
     "filters",
     "flattened",
+    "memory",
+    "frames",
+    "partial_sums",
     "plate",
+    "pooling",
     "rectified",
     "sharing",
     "thinned",
+    "volumes",
     "weight_gradient",
 ]
