@@ -34,7 +34,8 @@ def thinned(
 
     graph: with dropout, before or after ``backward``. variables: with ``random/seed`` and ``step``:
     the mask is that of the step to come, or of step=. example: which one of the batch. units: how
-    many of a fully-connected layer's units are drawn (all of them are in the model). inputs (or
+    many of a fully-connected layer's units are drawn (all of them are in the model; of a deep net
+    the last eight layers are drawn). inputs (or
     keywords): the batch; what only the loss needs may be left out.
 
     The mask is computed from (seed, step, stream): element i is retained where number i of the
@@ -58,7 +59,7 @@ def thinned(
     >>> [(layer["name"], layer["dropped"]) for layer in figure.model["layers"]]
     [('x', []), ('0', [0, 1, 2]), ('3', [])]
     """
-    net, facts = thin(graph, variables, example, step, units, backend, inputs, named)
+    net, facts = thin(graph, variables, example, step, units, 8, backend, inputs, named)
     model = {"kind": "thinned network", **facts, **_model(net, units)}
     canvas = _sheet(net, units, facts, None)
     caption = Caption(_TEMPLATE, _said(model))
@@ -97,7 +98,7 @@ def dropout(
     >>> figure.model["test"]
     [{'layer': 0, 'retain': 0.75, 'train': 1.0, 'test': 0.75}]
     """
-    net, facts = thin(graph, variables, example, step, units, backend, inputs, named)
+    net, facts = thin(graph, variables, example, step, units, 6, backend, inputs, named)
     test = [
         {
             "layer": number,
@@ -164,14 +165,14 @@ def _model(net: Net, units: int) -> dict[str, Any]:
                 "name": layer.name,
                 "shape": list(layer.shape),
                 "units": len(layer.kept),
-                "drawn": len(layer.shown(units)),
+                "drawn": len(layer.shown(units)) if number >= net.first else 0,
                 "retain": layer.retain if layer.sites else None,
                 "scaling": layer.sites[0].op.scaling if layer.sites else None,  # type: ignore[attr-defined]
                 "stream": "+".join(layer.streams) or None,
                 "kept": int(layer.kept.sum()),
                 "dropped": layer.dropped(units),
             }
-            for layer in net.layers
+            for number, layer in enumerate(net.layers)
         ],
         "links": [list(link) for link in net.links],
         "edges": net.edges(units, False),
@@ -182,7 +183,7 @@ def _model(net: Net, units: int) -> dict[str, Any]:
 # -- the sheet ----------------------------------------------------------------------------
 
 _STEP, _UNIT = 30.0, 9.0
-_ACROSS = 86.0
+_ACROSS = 84.0
 _TOP = 66.0
 _MAP = 40.0  # points that a map of a mask takes
 _KEPT, _DROPPED = (198, 222, 240), (27, 27, 27)
@@ -196,10 +197,10 @@ def _sheet(
         layer.stack(units) * (_MAP + 4) / _STEP
         if layer.maps
         else len(layer.shown(units)) + (len(layer.kept) > units)
-        for layer in net.layers
+        for layer in net.layers[net.first :]
     )
     height = max(rows, 3) * _STEP
-    panel = (len(net.layers) - 1) * _ACROSS + 78
+    panel = (len(net.layers) - net.first - 1) * _ACROSS + 78
     panels = ["full network", f"thinned: example {facts['example']}, step {facts['step']}"]
     panels += ["test time"] if test is not None else []
     for number, title in enumerate(panels):
@@ -211,7 +212,7 @@ def _sheet(
             under = {
                 i: (f"{int(layer.kept.sum())} of {len(layer.kept)}", "kept")
                 for i, layer in enumerate(net.layers)
-                if layer.sites
+                if layer.sites and i >= net.first
             }
         elif number == 2:
             under = {entry["layer"]: (f"× {entry['test']}",) for entry in test or ()}
@@ -223,7 +224,7 @@ def _sheet(
     canvas.text(38, bottom + 4, "unit", size=10)
     _crossed(canvas, 82, bottom, 6)
     said = "dropped: its edges are gone"
-    if any(layer.maps for layer in net.layers):
+    if any(layer.maps for layer in net.layers[net.first :]):
         said += "; in a map, dark elements are dropped"
     canvas.text(94, bottom + 4, said, size=10)
     canvas.width = max(canvas.width, 94 + text_width(said, 10) + 12)
@@ -238,7 +239,7 @@ def _panel(
     under: Mapping[int, tuple[str, ...]], *, thinned: bool,
 ) -> None:  # fmt: skip
     canvas.text(left, 22, title, bold=True)
-    xs = [left + 36 + number * _ACROSS for number in range(len(net.layers))]
+    xs = [left + 36 + (number - net.first) * _ACROSS for number in range(len(net.layers))]
     ys = []
     for layer in net.layers:
         count = 0 if layer.maps else len(layer.shown(units)) + (len(layer.kept) > units)
@@ -250,11 +251,13 @@ def _panel(
             data={"from": f"{a},{i}", "to": f"{b},{j}"},
         )  # fmt: skip
     middle = _TOP + height / 2
-    for number in range(1, len(xs)):  # what is not fully connected: an arrow says only the order
+    for number in range(
+        net.first + 1, len(xs)
+    ):  # what is not fully connected: an arrow says only the order
         if (number - 1, number) not in net.links or net.layers[number - 1].maps:
             canvas.line(xs[number - 1] + 27, middle, xs[number] - 27, middle, stroke="faint",
                         arrow=7)  # fmt: skip
-    for number, layer in enumerate(net.layers):
+    for number, layer in list(enumerate(net.layers))[net.first :]:
         x = xs[number]
         canvas.text(x, 42, layer.name, size=10, anchor="middle", room=_ACROSS - 8)
         size = " × ".join(map(str, layer.shape))

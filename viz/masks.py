@@ -72,13 +72,14 @@ class Net:
 
     layers: list[Layer]
     links: list[tuple[int, int]]  # fully-connected: every unit of one with every unit of the other
+    first: int  # the first one that is drawn: of a deep net, those next to its output
 
     def edges(self, units: int, thinned: bool) -> list[list[int]]:
         """[layer, unit, layer, unit] of the drawn edges; thinned: those with both ends kept."""
         return [
             [a, i, b, j]
             for a, b in self.links
-            if not self.layers[a].maps
+            if not self.layers[a].maps and min(a, b) >= self.first
             for i in self.layers[a].shown(units)
             for j in self.layers[b].shown(units)
             if not thinned or (self.layers[a].kept[i] and self.layers[b].kept[j])
@@ -94,13 +95,14 @@ def thin(
     example: int,
     step: int | None,
     units: int,
+    most: int,
     backend: str | None,
     inputs: Mapping[str, Any] | None,
     named: Mapping[str, Any],
 ) -> tuple[Net, dict[str, Any]]:
     """The layers with what the step kept of them, and ``example``, ``seed``, ``step``, ``backend``.
 
-    Raises GraphError: see ``viz.thinned``.
+    most: how many layers are drawn. Raises GraphError: see ``viz.thinned``.
     """
     if not isinstance(graph, Graph):
         raise GraphError(f"{_CALLER} takes a Graph first, not a {type(graph).__name__}")
@@ -146,7 +148,7 @@ def thin(
             kept = kept & masks[site]
         streams = tuple(graph.name(site.inputs[1]) for site in passed)
         layers.append(Layer(_name(graph, node), value.shape[1:], passed, streams, kept))
-    return Net(layers, links), {
+    return Net(layers, links, max(len(layers) - most, 0)), {
         "example": example, "seed": seed, "step": at, "backend": program.backend.name,
     }  # fmt: skip
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -222,12 +223,12 @@ def weight_gradient(
     graph: with the output ``loss``, before ``backward`` or after. node: a small ``conv2d`` of it,
     or its name. weight: (filter, channel, row, column). inputs (or keywords): the arrays. Each lit
     edge carries the input that it reads times the gradient at the output that it feeds, summed over
-    the batch; their sum is the weight's gradient, which the caption gives beside it (where the
-    weight has other uses, theirs are missing from the sum, and the caption counts the uses).
+    the batch; their sum is the weight's gradient, which the caption gives beside it. Where several
+    gradients meet in the weight (other layers that share it, decay), it is that of this use.
 
-    ``.model``: ``edges`` (input, output, product), ``sum``, ``gradient`` (as ``backward`` has it),
-    ``uses``. Raises GraphError: no such node or weight, a convolution too large to draw, or no
-    gradient that reaches it.
+    ``.model``: ``edges`` (input, output, product), ``sum``, ``gradient`` (as ``backward`` has it
+    for this use), ``terms`` (how many meet) and ``whole_gradient``. Raises GraphError: no such node
+    or weight, a convolution too large to draw, or no gradient that reaches it.
 
     >>> import numpy as np
     >>> import graphc as gx
@@ -245,10 +246,9 @@ def weight_gradient(
         conv, caller, "a net for small images, of ints: input('x', (1, 1, 5, 5))"
     )
     shape = conv.inputs[1].type.concrete({})
-    at = tuple(weight) if isinstance(weight, (tuple, list)) else ()
-    if len(at) != 4 or not all(
-        isinstance(i, int) and 0 <= i < n for i, n in zip(at, shape, strict=True)
-    ):
+    whole = isinstance(weight, (tuple, list)) and all(isinstance(i, Integral) for i in weight)
+    at = tuple(int(i) for i in weight) if whole else ()
+    if len(at) != 4 or not all(0 <= i < n for i, n in zip(at, shape, strict=True)):
         raise GraphError(
             f"{caller}: weight={weight!r} is not (filter, channel, row, column) of {shape}"
         )
@@ -257,33 +257,40 @@ def weight_gradient(
     slopes = [graph.gradients[end] for end in (conv, conv.inputs[1]) if end in graph.gradients]
     if len(slopes) < 2:
         raise GraphError(f"{caller}: no gradient reaches {describe(conv)}", nodes=[conv])
-    x, dy, dw = values_of(graph, variables, [conv.inputs[0], *slopes], inputs, named)
+    # Where several gradients meet in the weight (other layers, decay), which of them is this use's.
+    met = slopes[1].inputs if slopes[1].op.name == "grad_sum" else (slopes[1],)
+    own = next((term for term in met if slopes[0] in term.inputs), slopes[1])
+    wanted = [conv.inputs[0], slopes[0], own, slopes[1]]
+    x, dy, dw, whole_dw = values_of(graph, variables, wanted, inputs, named)
     lit = [edge for edge in unrolled.edges if edge.weight == at]
     products = [
         float(np.einsum("n,n->", *(_unit(a, i) for a, i in ((x, e.input), (dy, e.output)))))
         for e in lit
     ]
-    uses = sum(user.op.name == "conv2d" for user in graph.users(conv.inputs[1]))
     total, gradient = math.fsum(products), float(dw[at])
     model = {
         "kind": "weight gradient", "weight": list(at), "input": list(unrolled.input),
-        "output": list(unrolled.output), "batch": len(x), "uses": uses, "sum": total,
+        "output": list(unrolled.output), "batch": len(x), "terms": len(met), "sum": total,
         "gradient": gradient, "all_edges": len(unrolled.edges),
+        "whole_gradient": float(whole_dw[at]),
         "edges": [
             {"input": list(e.input), "output": list(e.output), "product": product}
             for e, product in zip(lit, products, strict=True)
         ],
     }  # fmt: skip
-    caption = Caption(
+    template = (
         "{node}, weight {weight}: the products input × output gradient on its {lit} of {edges} "
-        "edges, summed over a batch of {batch}, come to {sum}; backward's gradient is {gradient} "
-        "(convolutions that use the weight: {uses})",
-        {
-            "node": graph.name(conv), "weight": list(at), "lit": len(lit),
-            "edges": len(unrolled.edges), "batch": len(x), "sum": _rounded(total), "uses": uses,
-            "gradient": _rounded(gradient),
-        },
-    )  # fmt: skip
+        "edges, summed over a batch of {batch}, come to {sum}; backward's gradient is {gradient}"
+    )
+    said = {
+        "node": graph.name(conv), "weight": list(at), "lit": len(lit),
+        "edges": len(unrolled.edges), "batch": len(x), "sum": _rounded(total),
+        "gradient": _rounded(gradient),
+    }  # fmt: skip
+    if len(met) > 1:
+        template += ", one of the {terms} that meet in the weight, together {whole}"
+        said |= {"terms": len(met), "whole": _rounded(float(whole_dw[at]))}
+    caption = Caption(template, said)
     words = (
         f"The {len(unrolled.edges)} edges of the convolution in grey, the {len(lit)} that share "
         "one weight lit, each with its product in the table; the sum stands below."
@@ -301,26 +308,25 @@ def _smaller(
     """The same convolution over a smaller image, or fewer channels; the node itself if neither."""
     if image is None and filters is None and channels is None:
         return node
-    x, weight = node.inputs[:2]
-    shape = list(weight.type.concrete({}))
-    for what, value in (("filters", filters), ("channels", channels)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int)):
-            raise GraphError(f"viz.sharing({what}={value!r}) is not an int")
-    groups = node.op.groups  # type: ignore[attr-defined]  # a conv2d has groups
-    sizes = (shape[0] if filters is None else filters, shape[1] * groups)
-    seen = sizes[1] if channels is None else channels
-    if not (0 < sizes[0] <= shape[0] and 0 < seen <= sizes[1]):
-        raise GraphError(
-            f"viz.sharing: there are {shape[0]} filters of {sizes[1]} channels, not "
-            f"filters={filters}, channels={channels}"
-        )
+    assert isinstance(node.op, Conv2d)
+    op, (x, weight) = node.op, node.inputs[:2]
+    shape, groups = weight.type.concrete({}), node.op.groups
+    most = {"filters": shape[0], "channels": shape[1] * groups}
+    if groups > 1 and (filters is not None or channels is not None):
+        # Only within the first group do the first filters read the first channels.
+        most = {"filters": shape[0] // groups, "channels": shape[1]}
+        op, groups = replace(op, groups=1), 1
+    taken = {}
+    for (what, limit), value in zip(most.items(), (filters, channels), strict=True):
+        taken[what] = limit if value is None else value
+        if isinstance(value, bool) or taken[what] not in range(1, limit + 1):
+            group = " in the first group" if op is not node.op else ""
+            raise GraphError(f"viz.sharing({what}={value!r}): there are {limit}{group}")
     plane = x.shape[2:] if image is None else tuple(image)
-    if seen % groups:
-        raise GraphError(f"viz.sharing: channels={channels} do not fall into {groups} groups")
     return make(
-        node.op,
-        make_input("x", (1, seen, *plane), dtype=x.dtype),
-        parameter("w", (sizes[0], seen // groups, *shape[2:]), dtype=x.dtype),
+        op,
+        make_input("x", (1, taken["channels"], *plane), dtype=x.dtype),
+        parameter("w", (taken["filters"], taken["channels"] // groups, *shape[2:]), dtype=x.dtype),
     )
 
 
@@ -331,6 +337,8 @@ def _cut(node: Node, small: Node, weight: Array) -> Array:
             f"viz.sharing: the weight has shape {weight.shape}, the filters {expected}",
             nodes=[node],
         )
+    if weight.dtype.kind not in "fiub" and weight.dtype.name != "bfloat16":
+        raise GraphError(f"viz.sharing: the weight is {weight.dtype}, no numbers")
     filters, channels = small.inputs[1].type.concrete({})[:2]
     return weight[:filters, :channels].astype(np.float64)
 

@@ -154,6 +154,18 @@ def test_a_large_convolution_is_drawn_small_and_says_so() -> None:
     assert figure.caption.values["of"] == [16, "(H+1)//2", "(W+1)//2", 3]
 
 
+def test_part_of_a_grouped_convolution_is_part_of_its_first_group() -> None:
+    node = conv((4, 4), (2, 2), channels=4, filters=6, groups=2)
+    w = np.random.default_rng(4).normal(size=(6, 2, 2, 2))
+    model = viz.sharing(node, w, filters=2, channels=1).model
+    # Output channel f < 3 reads input channels 0 and 1: the same numbers stand in the whole matrix.
+    whole = gx.toeplitz(node, w)
+    assert model["groups"] == 1
+    assert np.array_equal(np.array(model["toeplitz"]), whole[: 2 * 9, :16])
+    with pytest.raises(gx.GraphError, match="there are 3 in the first group"):
+        viz.sharing(node, filters=4)
+
+
 @pytest.mark.parametrize("graph_first", [True, False])
 def test_the_lit_edges_add_up_to_the_gradient(graph_first: bool) -> None:
     node = conv((5, 6), (3, 2), channels=2, filters=2, padding=(1, 0), stride=(2, 1))
@@ -187,9 +199,13 @@ def test_the_gradient_figure_says_both_sums() -> None:
         for name in ("conv2d", "conv2d_1")
     ]
     assert sum(part.model["sum"] for part in parts) == total[0, 0, 1, 0]
+    decayed = graph.apply(passes.weight_decay(0.5), passes.backward())
+    model = viz.weight_gradient(decayed, held, "conv2d", (0, 0, 1, 0), x=image).model
+    assert (model["sum"], model["terms"]) == (parts[0].model["sum"], 3)
+    assert model["whole_gradient"] == total[0, 0, 1, 0] + 0.5 * 3
     said = viz.Caption.parse(parts[0].caption.template, str(parts[0].caption))
-    assert (said["uses"], said["gradient"]) == (2, float(total[0, 0, 1, 0]))
-    assert said["lit"] == 4
+    assert (said["terms"], said["whole"], said["lit"]) == (2, float(total[0, 0, 1, 0]), 4)
+    assert said["gradient"] == said["sum"] == parts[0].model["gradient"] < said["whole"]
     root = ET.fromstring(parts[0].svg.encode())
     assert sum(element.get("data-lit") == "True" for element in root.iter()) == 4
     assert not overlapping(labels_of(parts[0].svg))
@@ -202,7 +218,7 @@ def test_the_gradient_figure_says_both_sums() -> None:
         (lambda: viz.sharing("conv2d"), gx.GraphError, "takes a conv2d, not 'conv2d'"),
         (lambda: viz.sharing(conv((28, 28))), gx.GraphError, "784 units on one side"),
         (lambda: viz.sharing(conv(), np.ones(9)), gx.ShapeError, r"shape \(9,\)"),
-        (lambda: viz.sharing(conv(), filters=2), gx.GraphError, "there are 1 filters"),
+        (lambda: viz.sharing(conv(), filters=2), gx.GraphError, r"filters=2\): there are 1"),
         (lambda: viz.sharing(conv(), image=(2, 2)), gx.ShapeError, "window"),
         (lambda: gx.toeplitz(conv(), np.ones((3, 3))), gx.ShapeError, r"\(1, 1, 3, 3\)"),
         (lambda: gx.toeplitz(conv((999, 999), (1, 1)), [[[[1]]]]), gx.GraphError, "too large"),
