@@ -7,9 +7,11 @@ picture is made, not before.
 from .activations import activations, convolved, rectified
 from .columns import columns
 from .curves import Chart, curves
+from .diff import Diff, diff
 from .drawing import Drawing, draw
 from .dropout import dropout, thinned
 from .figure import Caption, Figure
+from .film import Film, film
 from .filters import Plate, filters
 from .flatten import flattened
 from .frames import frames
@@ -18,14 +20,17 @@ from .memory import memory
 from .overlay import Overlay
 from .plates import plate
 from .pooling import pooling
+from .report.build import report
 from .sharing import sharing, weight_gradient
 from .volumes import volumes
 
 __all__ = [
     "Caption",
     "Chart",
+    "Diff",
     "Drawing",
     "Figure",
+    "Film",
     "Overlay",
     "Plate",
     "activations",
@@ -33,8 +38,10 @@ __all__ = [
     "columns",
     "convolved",
     "curves",
+    "diff",
     "draw",
     "dropout",
+    "film",
     "filters",
     "flattened",
     "memory",
@@ -43,6 +50,7 @@ __all__ = [
     "plate",
     "pooling",
     "rectified",
+    "report",
     "sharing",
     "thinned",
     "volumes",

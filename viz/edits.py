@@ -135,8 +135,7 @@ class Step:
         """How many nodes were added, removed, rewired and changed."""
         found = dict.fromkeys(("add", "remove", "rewire", "change"), 0)
         for edit in self.edits:
-            # A comment or a part is outside a graph's equality: no change to show.
-            if edit["edit"] in found and (edit["edit"] != "change" or _visible(edit)):
+            if edit["edit"] in found and (edit["edit"] != "change" or visible(edit)):
                 found[edit["edit"]] += 1
         return found
 
@@ -145,7 +144,8 @@ class Step:
         return {"pass": self.made_by, "seconds": self.seconds, "edits": list(self.edits)}
 
 
-def _visible(edit: Edit) -> bool:
+def visible(edit: Edit) -> bool:
+    """Whether a change is one of the graph, and not of a comment or the part it is counted to."""
     return bool({"op", "type", "text"} & edit["to"].keys())
 
 

@@ -67,6 +67,7 @@ class _Matcher:
         made = self._made()
         self._leaves()
         self._equal()
+        self._upwards(made, 0)
         for _ in range(_SWEEPS):
             before = len(self.found)
             self._upwards(made)
@@ -121,26 +122,38 @@ class _Matcher:
             if equal:
                 self.pair(node, equal.pop())
 
-    def _upwards(self, made: set[Node]) -> None:
-        """The same kind of op that reads the same value as the same operand."""
+    def _upwards(self, made: set[Node], most: int = 2) -> None:
+        """The same kind of op that reads the same value as the same operand; ``most``: how little
+        that operand may tell."""
         for node in self.left():
             if node not in made and not isinstance(node.op, Leaf):
-                old = next(self._readers(node), None)
+                old = next(self._readers(node, most), None)
                 if old is not None:
                     self.pair(node, old)
 
-    def _readers(self, node: Node) -> Iterator[Node]:
+    def _fits(self, new: Node, old: Node) -> bool:
+        """Whether the two may be one: free, of one kind, and not on weights of different names."""
+        return (
+            old not in self.taken
+            and new.op.name == old.op.name
+            and all(
+                self.found.get(x, y) is y and (x in self.found or y not in self.taken)
+                for x, y in zip(new.inputs, old.inputs, strict=False)
+                if _tells(x) == _tells(y) == 0
+            )
+        )
+
+    def _readers(self, node: Node, most: int) -> Iterator[Node]:
         """Nodes of ``a`` that might be ``node``, the likeliest first."""
         operands = [
             (_tells(source), position, self.found[source])
             for position, source in enumerate(node.inputs)
-            if source in self.found and source not in self.numbers
+            if source in self.found and source not in self.numbers and _tells(source) <= most
         ]
         for _, position, source in sorted(operands, key=lambda each: each[:2]):
             for user in self.a.users(source):
                 if (
-                    user not in self.taken
-                    and user.op.name == node.op.name
+                    self._fits(node, user)
                     and len(user.inputs) > position
                     and user.inputs[position] is source
                 ):
@@ -155,9 +168,8 @@ class _Matcher:
                 and old is not None
                 and new not in self.found
                 and new not in made
-                and old not in self.taken
                 and not isinstance(new.op, Leaf)
-                and new.op.name == old.op.name
+                and self._fits(new, old)
             ):
                 self.pair(new, old)
 
