@@ -7,7 +7,6 @@ from typing import Any
 from .canvas import wrap
 from .figure import Caption
 from .model import Model
-from .style import RAMP
 
 _WIDTH = 620.0  # points
 _SIZE = 13.0
@@ -56,7 +55,8 @@ def caption(model: Model) -> Caption:
     coloured = next((s for s in model.scales if s.keys), None)
     if coloured is not None:
         parts.append(
-            f"the colour tells {put('colour', coloured.name)} in {put('levels', len(RAMP))} levels"
+            f"the colour tells {put('colour', coloured.name)}, "
+            f"levels: {put('levels', len(coloured.keys))}"
         )
     return Caption("; ".join(parts), values)
 

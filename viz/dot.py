@@ -14,7 +14,7 @@ from typing import Literal
 
 from .caption import rows_of
 from .layout import Layout, plan
-from .model import Cluster, DrawnEdge, DrawnNode, Model, Scale, identify
+from .model import Cluster, DrawnEdge, DrawnNode, Model, Scale
 from .style import (
     FAINT,
     FONT,
@@ -36,6 +36,7 @@ Hints = Literal["all", "no boxes", "none"]
 _ROW = 24  # characters of an op with its attributes in one row
 _WIDE = 34  # of a parameter with its shape
 _MANY = 20  # nodes from which a training drawing has a legend
+Key = tuple[str, dict[str, str]]  # a shape of the legend: its id and attributes
 HINTS: tuple[Hints, ...] = ("all", "no boxes", "none")
 
 
@@ -77,7 +78,8 @@ class _Writer:
         self.training = any(node.part != "forward" for node in model.nodes)
         # Where parameters stand beside their op, a row has the height of its highest shape.
         leaves = {leaf for sides in self.layout.sides.values() for side in sides for leaf in side}
-        ops = {n.id for n in model.nodes if n.kind == "op" and not self.training}
+        kinds = () if self.training else ("op", "input")
+        ops = {n.id for n in model.nodes if n.kind in kinds}
         self.beside = leaves | ops
         self.free = "" if hints == "none" else "false"  # whether an edge ranks its ends
         self.lines: list[str] = []
@@ -101,11 +103,11 @@ class _Writer:
             "digraph graphc {",
             f'  graph [rankdir=TB, newrank=true, fontname="{FONT}", fontsize=13, labelloc=t, '
             f'fontcolor="{INK}", label={joined(heading)}, nodesep=0.25, '
-            f'ranksep={0.35 if self.training else 0.22}, bgcolor="white", pad=0.2, '
+            f'ranksep={0.35 if self.training else 0.16}, bgcolor="white", pad=0.2, '
             'class="picture"]',
-            f'  node [fontname="{FONT}", fontsize=11, fontcolor="{INK}", margin="0.12,0.06", '
+            f'  node [fontname="{FONT}", fontsize=11, fontcolor="{INK}", margin="0.17,0.06", '
             "height=0.3, width=0.3]",
-            f'  edge [fontname="{FONT}", fontsize=10, fontcolor="{FAINT}", color="{INK}", '
+            f'  edge [fontname="{FONT}", fontsize=11, fontcolor="{FAINT}", color="{INK}", '
             "arrowsize=0.6]",
         ]
         # First, for the layout program fills its rows in the order in which it meets the nodes.
@@ -272,45 +274,49 @@ class _Writer:
         kinds: set[str] = {n.part if n.kind in ("op", "box") else n.kind for n in self.model.nodes}
         kinds |= {"box" for n in self.model.nodes if n.kind == "box"}
         kinds |= {"output" for n in self.model.nodes if n.outputs}
-        groups: list[list[tuple[str, dict[str, str]]]] = []
+        groups: list[list[Key]] = []
         if self.training and len(self.model.nodes) >= _MANY:
             keys = [kind for kind in LOOKS if kind in kinds and kind != "constant"]
             groups.append([
                 (f"key:{kind}", _shape(f"key:{kind}", kind, [LOOKS[kind].means])) for kind in keys
             ])  # fmt: skip
-        groups += [
-            [(id, _shape(id, "forward", [said]) | more) for id, said, more in _levels(scale)]
-            for scale in self.model.scales
-        ]
         groups.append([
             (id, _weight(id, number % len(WEIGHTS), weight))
             for number, weight in enumerate(self.model.weights[: len(WEIGHTS)])
             for id in [f"key:weight:{weight}"]
         ])  # fmt: skip
         groups = [group for group in groups if group]
-        if not groups:
+        column = [
+            (id, _shape(id, "forward", [said]) | more)
+            for number, scale in enumerate(self.model.scales)
+            for id, said, more in _levels(scale, number)
+        ]
+        if not groups and not column:
             return
         self.lines += ["  subgraph cluster_legend {", '    graph [id="legend", class="legend", '
             f'color="{GREY}", bgcolor="transparent", style="rounded", margin=6, label=""]',
             '    node [fontsize=10, height=0.2, margin="0.08,0.03"]']  # fmt: skip
         for group in groups:
             self.lines.append("    {rank=same")
-            self.lines += [f"      {quote(id)} [{_attributes(given)}]" for id, given in group]
-            self.lines += [
-                f"      {quote(a)} -> {quote(b)} [style=invis]"
-                for (a, _), (b, _) in pairwise(group)
-            ]
+            self.keys(group, "      ")
             self.lines.append("    }")
-        for above, under in pairwise(groups):
-            self.lines.append(f"    {quote(above[0][0])} -> {quote(under[0][0])} [style=invis]")
+        for above, under in pairwise([*groups, column]):
+            if under:
+                self.lines.append(f"    {quote(above[0][0])} -> {quote(under[0][0])} [style=invis]")
+        self.keys(column, "    ")  # one below the other: a forward drawing is high and narrow
         self.lines.append("  }")
 
+    def keys(self, group: list[Key], indent: str) -> None:
+        ids = [quote(id) for id, _ in group]
+        self.lines += [f"{indent}{quote(id)} [{_attributes(given)}]" for id, given in group]
+        self.lines += [f"{indent}{a} -> {b} [style=invis]" for a, b in pairwise(ids)]
 
-def _levels(scale: Scale) -> list[tuple[str, str, dict[str, str]]]:
+
+def _levels(scale: Scale, place: int) -> list[tuple[str, str, dict[str, str]]]:
     """The legend's shapes for one overlay: its name, then a key for each level of its colour."""
-    id = f"key:scale:{identify(scale.name)}"
-    unit = f" in {scale.unit}" if scale.unit else ""
-    found = [(id, clean(f"{scale.name}{unit}"), {"shape": "plain", "style": "", "class": '"key"'})]
+    id = f"key:scale{place}"
+    name = clean(scale.name.replace("_", " ") + (f" in {scale.unit}" if scale.unit else ""))
+    found = [(id, name, {"shape": "plain", "style": "", "class": '"key"'})]
     for number, said in enumerate(scale.keys):
         fill = {"fillcolor": f'"{RAMP[number]}"', "class": f'"forward level{number}"'}
         found.append((f"{id}:{number}", clean(said), fill))

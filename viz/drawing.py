@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -18,14 +19,16 @@ from .export import to_pdf
 from .figure import Caption
 from .fold import Fold, fold
 from .model import Model, build
+from .overlay import mark, resolve, scale
 from .page import page
 from .render import PROGRAM, SECONDS, LayoutFailed, render
-from .svg import finish, outline
+from .svg import finish, outline, resized
 
 if TYPE_CHECKING:
     import networkx
 
 LIMIT = 2000
+Pixels = tuple[int, int]
 
 
 class Drawing:
@@ -79,16 +82,17 @@ class Drawing:
         """A page with the picture and its caption; it has no script and asks no network."""
         return page(self._model.title, self.svg, str(self.caption))
 
-    def _render(self, format: Literal["svg", "png"]) -> bytes:
+    def _render(self, format: Literal["svg", "png"], size: Pixels | None = None) -> bytes:
         """Laid out with the most hints that the layout program can follow."""
         for hints in HINTS[:-1]:
             with suppress(LayoutFailed):
-                return self._layout(hints, format)
-        return self._layout(HINTS[-1], format)
+                return self._layout(hints, format, size)
+        return self._layout(HINTS[-1], format, size)
 
-    def _layout(self, hints: Hints, format: Literal["svg", "png"]) -> bytes:
+    def _layout(self, hints: Hints, format: Literal["svg", "png"], size: Pixels | None) -> bytes:
         text = write(self._model, hints, str(self.caption))
-        return render(text, format, program=self._program, seconds=self._seconds)
+        given = {} if size is None else {"size": size}
+        return render(text, format, program=self._program, seconds=self._seconds, **given)
 
     def multidigraph(self) -> networkx.MultiDiGraph:
         """The model as a networkx graph: one edge for each use, keyed by its input position."""
@@ -103,17 +107,19 @@ class Drawing:
             graph.add_edge(edge["source"], edge["target"], **attributes)
         return graph
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, size: Pixels | None = None) -> Path:
         """Write the form that the name's ending says: .svg, .png, .pdf, .html, .dot (.gv), .json.
 
-        Raises GraphError for another ending, BackendError where the layout fails.
+        size: (width, height) in pixels that an SVG or PNG is scaled to fit, e.g. (1600, 900).
+        Raises GraphError for another ending or size, BackendError where the layout fails.
         """
         path = Path(path)
+        _check_size(size, path)
         match path.suffix.lower():
             case ".svg":
-                data = self.svg.encode()
+                data = (self.svg if size is None else resized(self.svg, size)).encode()
             case ".png":
-                data = self.png
+                data = self.png if size is None else self._render("png", size)
             case ".pdf":
                 data = self.pdf
             case ".html":
@@ -142,6 +148,18 @@ class Drawing:
         return f"<graphc.viz.Drawing of {model.title}: {len(model.nodes)} nodes{note}>"
 
 
+def _check_size(size: Pixels | None, path: Path) -> None:
+    if size is None:
+        return
+    if path.suffix.lower() not in (".svg", ".png"):
+        raise GraphError(f"save({path.name!r}, size={size}): only .svg and .png have a size")
+    sides = list(size) if isinstance(size, (tuple, list)) else []
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 20_000 for side in sides):
+        raise GraphError(
+            f"save({path.name!r}, size={size!r}): (width, height) in pixels, from 1 to 20,000 each"
+        )
+
+
 def draw(
     graph: Graph,
     *,
@@ -150,6 +168,8 @@ def draw(
     limit: int = LIMIT,
     program: str = PROGRAM,
     seconds: float = SECONDS,
+    sizes: Mapping[str, int] | None = None,
+    **overlays: Any,
 ) -> Drawing:
     """Draw ``graph``: forward, or a whole training step.
 
@@ -167,7 +187,14 @@ def draw(
     nodes; the picture says so. program: the layout program, e.g. ``"dot"`` for a Graphviz of the
     system. seconds: how long it may take.
 
-    Raises GraphError for what is not a Graph or a glob that fits nothing.
+    overlays: what was measured, as a row on each node; the first with numbers colours the nodes, by
+    a scale in the legend. ``parameters=True``; ``flops=True`` and ``bytes=True``, at ``sizes`` (the
+    batch is 1 if it says nothing), or ``gx.cost(graph, N=64)``; ``memory=program``, bytes of the
+    arena and how long they live; ``time=program.profile(variables, …)``; ``receptive_field=True``
+    or node → field; ``gradient_check=gx.gradient_check(…)``, the worst node in red. Any other name
+    with a mapping of node (or its name) to number or text, or a ``viz.Overlay``, is one of yours.
+
+    Raises GraphError for what is not a Graph, a glob that fits nothing, an overlay that is none.
 
     >>> import graphc as gx
     >>> from graphc import viz
@@ -183,7 +210,11 @@ def draw(
             f"viz.draw takes a Graph, not a {type(graph).__name__}: wrap nodes first, "
             "gx.Graph({'y': y})"
         )
-    return Drawing(graph, _folded(build(graph, title), fold, limit), program, seconds)
+    options = ("fold", "title", "limit", "program", "seconds", "sizes")
+    found = resolve(graph, overlays, sizes, options)
+    model = mark(build(graph, title), graph, found) if found else build(graph, title)
+    model = scale(_folded(model, fold, limit), graph, found)
+    return Drawing(graph, model, program, seconds)
 
 
 _folded = fold

@@ -321,13 +321,20 @@ def _valued(box: DrawnNode, members: list[DrawnNode], model: Model) -> DrawnNode
         given = [node.values[scale.name] for node in members if scale.name in node.values]
         numbers = [value for value in given if not isinstance(value, str)]
         if scale.fold == "sum" and numbers:
-            found[scale.name] = sum(numbers)
+            found[scale.name] = added(numbers)
         elif scale.fold == "max" and numbers:
             found[scale.name] = max(numbers)
         elif scale.fold == "last" and given:
             found[scale.name] = given[-1]
     outputs = tuple(name for node in members for name in node.outputs)
     return replace(box, values=found, outputs=outputs, worst=any(node.worst for node in members))
+
+
+def added(numbers: list[float]) -> float:
+    """Their sum: an int of ints, else without the dust of the additions."""
+    if all(isinstance(number, int) for number in numbers):
+        return sum(numbers)
+    return float(f"{math.fsum(numbers):.12g}")
 
 
 def _without_shared(model: Model, plan: Plan, *, one: bool = False) -> dict[str, tuple[str, Part]]:

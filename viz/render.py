@@ -47,14 +47,18 @@ def find(program: str = PROGRAM) -> str:
 
 
 def render(
-    dot: str, format: Literal["svg", "png"], *, program: str = PROGRAM, seconds: float = SECONDS
-) -> bytes:
-    """``dot`` laid out as ``format`` (``svg`` or ``png``).
+    dot: str, format: Literal["svg", "png"], *, program: str = PROGRAM, seconds: float = SECONDS,
+    size: tuple[int, int] | None = None,
+) -> bytes:  # fmt: skip
+    """``dot`` laid out as ``format`` (``svg`` or ``png``); ``size``: the pixels of a PNG to fill.
 
     Raises BackendError: no such program, a layout that takes longer than ``seconds``, a failure of
     the program (with what it said).
     """
-    command = [find(program), f"-T{format}", *_SIZE[format]]
+    given = _SIZE[format]
+    if size is not None:
+        given = ("-Gdpi=96", f"-Gsize={size[0] / 96:.4f},{size[1] / 96:.4f}!")
+    command = [find(program), f"-T{format}", *given]
     child = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env={}, cwd=Path(command[0]).parent,

@@ -17,7 +17,7 @@ INK, PAPER, FAINT, GREY = "#1b1b1b", "#ffffff", "#5f5f5f", "#a3a3a3"
 DARK_INK, DARK_PAPER, DARK_FAINT = "#f0f0f0", "#16181c", "#b4b4b4"
 
 # The levels of an overlay on light and on dark paper: ink stands on all of them.
-RAMP = ("#f4f8fc", "#d9e7f4", "#b8d3ea", "#92bcde", "#68a2d0", "#4288c0")
+RAMP = ("#f4f8fc", "#dce9f5", "#c0d8ed", "#a1c5e4", "#7fb0da", "#5c9ad0")
 DARK_RAMP = ("#1c2229", "#1d2f41", "#1e3d5a", "#1f4c75", "#215c91", "#256dae")
 WORST, DARK_WORST = "#f3b58d", "#7d3a05"  # the node where a check failed most
 

@@ -106,7 +106,9 @@ def draw(
     model: Model,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", help=".svg, .png, .dot or .json", show_default="MODEL.svg"),
+        typer.Option(
+            "--out", "-o", help=".svg, .png, .pdf, .html, .dot or .json", show_default="MODEL.svg"
+        ),
     ] = None,
     stage: StageOption = Stage.FORWARD,
     fold: Annotated[
@@ -131,6 +133,24 @@ def source(
 ) -> None:
     """Print the generated program of MODEL: the training step, one file that needs NumPy alone."""
     typer.echo(program(_graph(model, stage), batch_size).source)
+
+
+@main.command()
+def profile(
+    model: Model,
+    stage: StageOption = Stage.TRAIN,
+    batch_size: Annotated[int, typer.Option(help="examples a step")] = Recipe.batch_size,
+    seed: Seed = 0,
+    backend: Annotated[str | None, typer.Option(help="where it runs")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="a drawing with the times: .svg, .png, …")
+    ] = None,
+) -> None:
+    """Time a step of MODEL, node by node and line by line of the model, on random inputs."""
+    from graphc.cli.profile import run
+
+    graph = _graph(model, stage)
+    typer.echo(run(graph, batch_size=batch_size, seed=seed, backend=backend, out=out))
 
 
 @main.command()
@@ -202,6 +222,49 @@ def data(
 
     for line in score.sets(name):
         typer.echo(line)
+
+
+@main.command()
+def diff(
+    a: Annotated[str, typer.Argument(metavar="A", help="a MODEL")],
+    b: Annotated[str, typer.Argument(metavar="B", help="another MODEL")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="a picture too: .svg, .html")
+    ] = None,
+    stage: StageOption = Stage.FORWARD,
+    exit_code: Annotated[
+        bool, typer.Option("--exit-code", help="end with 1 where they differ")
+    ] = False,
+) -> None:
+    """Tell what makes B of A, node by node: a name that moved is no difference."""
+    from graphc.cli.diff import run
+
+    same = run(_graph(a, stage), _graph(b, stage), (a, b), out)
+    if exit_code and not same:
+        raise typer.Exit(1)
+
+
+@main.command()
+def report(
+    model: Model,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="the page", show_default="MODEL.html")
+    ] = None,
+    stage: StageOption = Stage.TRAIN,
+    image: Annotated[
+        Path | None, typer.Option(help="a picture that the units look at, PNG or JPEG")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="examples a run")] = Recipe.batch_size,
+    size: Annotated[
+        list[str] | None, typer.Option(help="another named dimension, e.g. H=224")
+    ] = None,
+) -> None:
+    """Write one page with everything about MODEL: graph, fields, passes, program, tables."""
+    from graphc.cli.report import run
+
+    graph = _graph(model, stage)
+    path = out or Path(f"{_stem(model)}.html")
+    run(graph, path, title=model, image=image, batch=batch_size, size=size or [])
 
 
 @main.command()
