@@ -212,6 +212,7 @@ def filters(
     variables: Any = None,
     *,
     name: str | None = None,
+    image: tuple[int, int, int] | None = None,
     normalize: Normalization = "symmetric",
     groups: int | None = None,
     colour: bool | None = None,
@@ -222,11 +223,12 @@ def filters(
     """A plate of convolution filters.
 
     weights: an array (out, in, height, width), or a Graph together with ``variables``, of which
-    ``name`` says the parameter (left out, the first with four axes). Three input channels are
-    drawn in colour, one cell a filter; any other number (or colour=False) in grey, one cell a
-    channel, the channels of a filter in one row. groups: that many blocks, one above the other with
-    a line between them, as AlexNet's two (left out, the groups of the graph's convolution).
-    normalize: ``"symmetric"`` (zero is mid grey, the largest absolute value
+    ``name`` says the parameter (left out, the first with four axes). image=(channels, height,
+    width): the rows of a linear layer's weight (out, in), as the images that they look for. Three
+    input channels are drawn in colour, one cell a filter; any other number (or colour=False) in
+    grey, one cell a channel, the channels of a filter in one row. groups: that many blocks, one
+    above the other with a line between them, as AlexNet's two (left out, the groups of the graph's
+    convolution). normalize: ``"symmetric"`` (zero is mid grey, the largest absolute value
     of the plate black or white), ``"global"`` (minimum to maximum of the plate) or ``"per-filter"``
     (minimum to maximum of each filter). columns: cells in a row. scale: pixels a weight. gap:
     pixels between cells.
@@ -242,7 +244,7 @@ def filters(
     >>> bool(abs(plate.pixels() - plate.values).max() <= 1 / 254)
     True
     """
-    array, called = _weights(weights, variables, name)
+    array, called = _weights(weights, variables, name, image)
     if normalize not in ("symmetric", "global", "per-filter"):
         raise GraphError(
             f"viz.filters(normalize={normalize!r}): use 'symmetric' (zero is mid grey), 'global' "
@@ -307,17 +309,27 @@ def _groups(weights: Any, name: str, count: int) -> int:
     return int(found) if count % found == 0 and found < count else 1
 
 
-def _weights(weights: Any, variables: Any, name: str | None) -> tuple[Array, str]:
+def _weights(
+    weights: Any, variables: Any, name: str | None, image: tuple[int, int, int] | None
+) -> tuple[Array, str]:
+    """The array (out, in, height, width) and what it is called."""
     called = ""
+    if image is not None and not (
+        isinstance(image, (tuple, list))
+        and len(image) == 3
+        and all(isinstance(n, int) for n in image)
+    ):
+        raise GraphError(f"viz.filters(image={image!r}) is not (channels, height, width)")
     if isinstance(weights, Graph):
         if variables is None:
             raise GraphError(
                 "viz.filters(graph) needs the values too: viz.filters(graph, variables)"
             )
-        found = [k for k, n in weights.parameters.items() if n.ndim == 4]
+        axes = 4 if image is None else 2
+        found = [k for k, n in weights.parameters.items() if n.ndim == axes]
         if name is None:
             if not found:
-                raise GraphError("this graph has no parameter with four axes to draw as filters")
+                raise GraphError(f"this graph has no parameter with {axes} axes to draw as filters")
             name = found[0]
         elif name not in weights.parameters:
             raise GraphError(f"no parameter is called {name!r}{suggest(name, found)}")
@@ -327,11 +339,19 @@ def _weights(weights: Any, variables: Any, name: str | None) -> tuple[Array, str
     elif variables is not None or name is not None:
         raise GraphError("viz.filters takes an array alone, or a Graph with its variables")
     array = on_host(weights)
+    if image is not None:
+        if array.ndim != 2 or array.shape[1] != math.prod(image):
+            raise GraphError(
+                f"viz.filters(image={image!r}) reads the rows of a weight (out, "
+                f"{math.prod(image)}) as images, not {array.shape}"
+            )
+        array = array.reshape(-1, *image)
     numbers = array.dtype.kind in "fiub" or array.dtype.name == "bfloat16"
     if array.ndim != 4 or array.size == 0 or not numbers:
+        hint = "; of a linear layer, say image=(channels, height, width)" * (array.ndim == 2)
         raise GraphError(
             "viz.filters draws numbers of shape (out, in, height, width), "
-            f"not {array.dtype.name} {array.shape}"
+            f"not {array.dtype.name} {array.shape}{hint}"
         )
     return array.astype(np.float64), called
 
@@ -349,7 +369,7 @@ def _limits(values: Array, normalize: Normalization) -> tuple[Array, Array, str,
         low, high = float(least.min()), float(most.max())
         how = "black {low}, white {high}: minimum and maximum of all"
     else:
-        high = float(max(-least.min(), most.max()))
+        high = float(max(-least.min(), most.max(), 0.0))
         low, how = 0.0 - high, "zero is mid grey, black {low}, white {high}"
     ends = {"low": float(f"{low:.3g}"), "high": float(f"{high:.3g}")}
     return np.full(len(values), low), np.full(len(values), high), how, ends

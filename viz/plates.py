@@ -28,7 +28,7 @@ from .reading import Array, needed, node_of, on_host, picture, span
 Box = tuple[int, int, int, int]
 
 _CALLER = "viz.plate"
-_MOST_CELLS = 600
+_IN_A_LINE = 18  # places of a unit side by side; more go on below
 _CELL, _GAP, _MARGIN = 74.0, 4.0, 14.0
 
 
@@ -273,23 +273,23 @@ def _share(first: Box, second: Box) -> float:
 
 def _sheet(model: dict[str, Any], pixels: Array) -> Canvas:
     canvas = Canvas(10, 10)
-    shown = [min(len(row["places"]), _MOST_CELLS // len(model["rows"])) for row in model["rows"]]
     names = [f"unit {row['channel']}" for row in model["rows"]]
     left = _MARGIN + max(text_width(name, 11) for name in names) + 10
-    widest = left
-    for number, row in enumerate(model["rows"]):
-        y = _MARGIN + number * (_CELL + _GAP)
-        canvas.text(_MARGIN, y + _CELL / 2 + 4, names[number], size=11)
-        for column, place in enumerate(row["places"][: shown[number]]):
-            x = left + column * (_CELL + _GAP)
+    widest, y = left, _MARGIN
+    for name, row in zip(names, model["rows"], strict=True):
+        canvas.text(_MARGIN, y + _CELL / 2 + 4, name, size=11)
+        for number, place in enumerate(row["places"]):
+            line, column = divmod(number, _IN_A_LINE)
+            x, at = left + column * (_CELL + _GAP), y + line * (_CELL + _GAP)
             with canvas.group(data={
                 "channel": row["channel"], "image": place["image"],
                 "box": ",".join(map(str, place["box"])), "value": place["text"],
             }):  # fmt: skip
-                _place(canvas, model, place, pixels[place["image"]], x, y)
+                _place(canvas, model, place, pixels[place["image"]], x, at)
             widest = max(widest, x + _CELL)
+        y += max(-(-len(row["places"]) // _IN_A_LINE), 1) * (_CELL + _GAP) + 2
     canvas.width = max(widest + _MARGIN, 420)
-    canvas.height = _MARGIN + len(names) * (_CELL + _GAP) + 4
+    canvas.height = y + 4
     return canvas
 
 

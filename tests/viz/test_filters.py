@@ -154,6 +154,15 @@ def test_a_filter_a_row_and_a_channel_a_cell_on_demand() -> None:
     assert np.allclose(plate.pixels(), weights, atol=plate.high[0] / TOP)
 
 
+def test_rows_of_a_linear_layer_as_images() -> None:
+    x = gx.input("x", ("N", 1, 4, 6))
+    graph = gx.Graph({"y": gx.linear(gx.flatten(x, 1), gx.parameter("w", (5, 24)))})
+    w = draw(9, 5, 24)
+    plate = viz.filters(graph, {"w": w}, image=(1, 4, 6))
+    assert np.array_equal(plate.values, w.reshape(5, 1, 4, 6))
+    assert np.allclose(plate.pixels(), plate.values, atol=plate.high[0] / TOP)
+
+
 def test_the_plate_as_svg_and_as_data(tmp_path: Path) -> None:
     plate = viz.filters(draw(8, 4, 1, 3, 3))
     svg = plate.save(tmp_path / "a.svg").read_text(encoding="utf-8")
@@ -187,6 +196,9 @@ def test_the_same_bytes_each_time(tmp_path: Path) -> None:
         ),
         (lambda: viz.filters(draw(0, 1, 1, 2, 2)).save("a.jpg"), r"saved as \.svg"),
         (lambda: viz.filters(draw(0, 4, 1, 2, 2), groups=3), "does not divide the 4 filters"),
+        (lambda: viz.filters(draw(0, 4, 9)), r"say image=\(channels, height, width\)"),
+        (lambda: viz.filters(draw(0, 4, 9), image=(1, 3, 2)), r"rows of a weight \(out, 6\)"),
+        (lambda: viz.filters(draw(0, 4, 9), image=9), "is not \\(channels, height, width\\)"),
         (lambda: viz.filters(draw(0, 4, 1, 2, 2), groups=0), "does not divide"),
         (lambda: viz.filters(draw(0, 4, 2, 2, 2), colour=True), "colours have 3 channels, not 2"),
     ],
