@@ -36,8 +36,7 @@ class Table:
             inputs.append((name, self._declare(value(node), "input", name)))
         for name, node in {**graph.parameters, **graph.states}.items():
             variables.append((name, self._declare(value(node), "variable", name)))
-        for step in self.ordered.steps:
-            self.step(step)
+        self.everything()
         copies = self._copies()
         return Schedule(
             tuple(self.buffers),
@@ -49,6 +48,11 @@ class Table:
             tuple(copies),
             tuple(self.needs),
         )
+
+    def everything(self) -> None:
+        """Schedule the steps, in order."""
+        for step in self.ordered.steps:
+            self.step(step)
 
     def _copies(self) -> list[tuple[int, int]]:
         """The updates that are not computed in place: a plain copy each, after everything else.

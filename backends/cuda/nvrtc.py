@@ -18,8 +18,14 @@ from ...ir.errors import BackendError
 PACKAGE = "nvidia-cuda-nvrtc"
 # A product and a sum are rounded one by one, as NumPy does it (a fused multiply-add would round
 # once), subnormal numbers are kept, division and root are correctly rounded. Elementwise kernels
-# wait for memory, so this costs them nothing.
-OPTIONS = ("--std=c++17", "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true")
+# wait for memory, so this costs them nothing; matrix products say fmaf. The lines of the source go
+# into the PTX: a fault then names its line.
+OPTIONS = (
+    "--std=c++17", "--generate-line-info",
+    "--fmad=false", "--ftz=false", "--prec-div=true", "--prec-sqrt=true",
+)  # fmt: skip
+
+COMPILATIONS: list[str] = []  # the architecture of each compilation of this process
 
 
 def compile_ptx(source: str, arch: str = "compute_80") -> str:
@@ -48,12 +54,21 @@ def compile_ptx(source: str, arch: str = "compute_80") -> str:
         code = nvrtc.nvrtcCompileProgram(
             program, len(options), (ctypes.c_char_p * len(options))(*options)
         )
+        COMPILATIONS.append(arch)
         if code:
             log = _text(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program).strip()
             raise BackendError(f"NVRTC refuses the source for {arch} ({_error(code)}):\n{log}")
         return _text(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program)
     finally:
         nvrtc.nvrtcDestroyProgram(ctypes.byref(program))
+
+
+@cache
+def version() -> str:
+    """NVRTC's own version. Raises BackendError where it is not installed."""
+    major, minor = ctypes.c_int(), ctypes.c_int()
+    _check(_library().nvrtcVersion(ctypes.byref(major), ctypes.byref(minor)))
+    return f"{major.value}.{minor.value}"
 
 
 def find_libraries() -> tuple[Path, ...]:

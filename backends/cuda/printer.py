@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from ...ir.dims import Dim, FloorDiv, Size, lower_bound, names
 from ...ir.errors import BackendError
-from ...ir.kernel import Apply, Axis, Const, Count, Expr, Kernel, Load, Position, Ref, Store
+from ...ir.kernel import Apply, Axis, Const, Count, DType, Expr, Kernel, Load, Position, Ref, Store
 from ...ir.types import short
 from .addresses import (
     accesses,
@@ -28,7 +28,7 @@ from .addresses import (
     stores,
 )
 from .schedule import KernelSchedule, schedule_kernel
-from .spelling import Unsupported, c_type, convert, expression, literal
+from .spelling import HALVES, Unsupported, c_type, convert, expression, literal
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,11 +86,19 @@ def print_kernel(kernel: Kernel, *, name: str, schedule: KernelSchedule | None =
     try:
         if not is_elementwise(kernel):
             raise Unsupported("it reduces, and only elementwise kernels are written so far")
+        halves = [_dtype(e).name for e in (*expressions(kernel), *stores(kernel))]
+        halves = [name for name in halves if name in HALVES]
+        if halves:
+            raise Unsupported(f"it computes with {halves[0]}: print_launch writes such numbers")
         return _Writer(kernel, schedule or schedule_kernel(kernel)).write(name)
     except Unsupported as reason:
         raise BackendError(
             f"CUDA: no kernel for {_comment(kernel)}: {reason}", nodes=[kernel.node]
         ) from None
+
+
+def _dtype(found: Expr | Store) -> DType:
+    return found.ref.dtype if isinstance(found, Store) else found.dtype
 
 
 def _comment(kernel: Kernel) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ...ir.dims import Dim, Size, lower_bound
-from ...ir.kernel import Axis, Count, Index, Kernel, Position, Ref
+from ...ir.kernel import Axis, Count, Index, Kernel, Load, Position, Ref, Store
 from .addresses import accesses, address, expressions, moving
 
 # Indices are 32-bit up to here; a grid has at most as many threads, so a point plus a stride fits.
@@ -56,12 +56,20 @@ def schedule_kernel(
 
 
 def _groups(kernel: Kernel) -> tuple[tuple[Axis, ...], ...]:
-    found = [(access.index, address(access)) for access in accesses(kernel)]
-    # An axis whose own coordinate is asked for walks alone.
-    alone = {e.axis for e in expressions(kernel) if isinstance(e, Position)}
+    positions = {e.axis for e in expressions(kernel) if isinstance(e, Position)}
+    return collapse(kernel.parallel, accesses(kernel), positions)
+
+
+def collapse(
+    axes: Sequence[Axis], touched: Sequence[Load | Store], positions: Iterable[Axis]
+) -> tuple[tuple[Axis, ...], ...]:
+    """Runs of neighbouring ``axes`` that no address of ``touched`` tells apart. ``positions``: axes
+    whose own coordinate is asked for; they walk alone."""
+    found = [(access.index, address(access)) for access in touched]
+    alone = set(positions)
     alone |= {axis for where, a in found for d in a.checked for axis, _ in where[d].terms}
     groups: list[tuple[Axis, ...]] = []
-    for axis in kernel.parallel:
+    for axis in axes:
         if axis.extent == 1:
             continue
         if groups and not alone & {groups[-1][-1], axis}:
@@ -78,28 +86,30 @@ def _groups(kernel: Kernel) -> tuple[tuple[Axis, ...], ...]:
 
 def _reach(kernel: Kernel, largest: Mapping[str, int]) -> int:
     """A number that no size, index, address or part of one exceeds in this kernel."""
-    bounds = [_most(math.prod((axis.extent for axis in kernel.parallel), start=1), largest)]
-    bounds += [_magnitude(e.size, largest) for e in expressions(kernel) if isinstance(e, Count)]
+    bounds = [most(math.prod((axis.extent for axis in kernel.parallel), start=1), largest)]
+    bounds += [magnitude(e.size, largest) for e in expressions(kernel) if isinstance(e, Count)]
     for access in accesses(kernel):
         # A mask compares before the division, and its index is computed where it is not valid too.
         limits = zip(access.ref.shape, access.index, strict=True)
-        bounds += [_most(size * where.divisor, largest) for size, where in limits]
-        reaches = [_index_reach(where, largest) for where in access.index]
-        strides = [_most(stride, largest) for stride in address(access).strides]
+        bounds += [most(size * where.divisor, largest) for size, where in limits]
+        reaches = [index_reach(where, largest) for where in access.index]
+        strides = [most(stride, largest) for stride in address(access).strides]
         bounds.append(sum(map(operator.mul, reaches, strides)))
     return max(bounds)
 
 
-def _index_reach(where: Index, largest: Mapping[str, int]) -> int:
-    walked = sum(abs(c) * _most(axis.extent, largest) for axis, c in moving(where))
-    return _magnitude(where.offset, largest) + walked
+def index_reach(where: Index, largest: Mapping[str, int]) -> int:
+    """A number that no part of an index exceeds."""
+    walked = sum(abs(c) * most(axis.extent, largest) for axis, c in moving(where))
+    return magnitude(where.offset, largest) + walked
 
 
-def _magnitude(size: Size, largest: Mapping[str, int]) -> int:
-    return max(_most(size, largest), _most(-size, largest))
+def magnitude(size: Size, largest: Mapping[str, int]) -> int:
+    """A number that neither a size nor its negative exceeds."""
+    return max(most(size, largest), most(-size, largest))
 
 
-def _most(size: Size, largest: Mapping[str, int]) -> int:
+def most(size: Size, largest: Mapping[str, int]) -> int:
     """A number that ``size``, and its every part, never exceeds while no name is above its
     ``largest``: the sum of the positive terms."""
     if not isinstance(size, Dim):
@@ -110,7 +120,7 @@ def _most(size: Size, largest: Mapping[str, int]) -> int:
             if isinstance(atom, str):
                 product *= largest.get(atom, UNBOUNDED) ** power
                 continue
-            top, bottom = _most(atom.numerator, largest), lower_bound(atom.numerator)
+            top, bottom = most(atom.numerator, largest), lower_bound(atom.numerator)
             if bottom is None or bottom < 0 or top > NARROW:
                 return UNBOUNDED
             product *= (top // atom.denominator) ** power

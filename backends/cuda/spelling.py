@@ -14,13 +14,23 @@ import numpy as np
 from ...ir.kernel import BOOL, DType
 from ...ir.types import short
 
+# Numbers of 16 bits are computed with as float32 and rounded after every operation, as NumPy does.
+HALVES = {"float16": "half", "bfloat16": "bhalf"}
 TYPES = {
-    "bool": "bool", "float32": "float", "float64": "double",
+    "bool": "bool",
+    "float16": "float", "bfloat16": "float", "float32": "float", "float64": "double",
     "int8": "signed char", "int16": "short", "int32": "int", "int64": "long long",
     "uint8": "unsigned char", "uint16": "unsigned short", "uint32": "unsigned int",
     "uint64": "unsigned long long",
 }  # fmt: skip
-_SUFFIX = {"float32": "f", "uint32": "u", "int64": "LL", "uint64": "ULL"}
+_SUFFIX = {
+    "float16": "f",
+    "bfloat16": "f",
+    "float32": "f",
+    "uint32": "u",
+    "int64": "LL",
+    "uint64": "ULL",
+}
 _INFINITY = {
     "float32": "__uint_as_float(0x7f800000u)",
     "float64": "__longlong_as_double(0x7ff0000000000000LL)",
@@ -33,7 +43,40 @@ _COMPARE = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="
 _ARITHMETIC = {"add": "+", "sub": "-", "mul": "*"}
 # Functions of the C library in the operands' own precision: expf for float32, exp for float64.
 _SAME = ("exp", "expm1", "log", "log1p", "sqrt", "tanh", "erf", "sin", "cos", "floor", "pow")
+_EXACT = ("neg", "abs", "max", "min", "relu", "sign", "floor")  # of 16 bits: nothing to round
 _FUNCTIONS = {"abs": "fabs"} | {name: name for name in _SAME}
+
+
+F32 = np.dtype(np.float32)
+# What the source of a launch needs above it, by the name that its text calls.
+HELPERS = {
+    "to_half": """
+__device__ __forceinline__ unsigned short to_half(float x) {
+    unsigned short bits;
+    asm("cvt.rn.f16.f32 %0, %1;" : "=h"(bits) : "f"(x));
+    return bits;
+}
+""",
+    "of_half": """
+__device__ __forceinline__ float of_half(unsigned short bits) {
+    float x;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(x) : "h"(bits));
+    return x;
+}
+""",
+    "to_bhalf": """
+__device__ __forceinline__ unsigned short to_bhalf(float x) {
+    const unsigned bits = __float_as_uint(x);
+    if (isnan(x)) return 0x7fc0;
+    return (unsigned short)((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+""",
+    "of_bhalf": """
+__device__ __forceinline__ float of_bhalf(unsigned short bits) {
+    return __uint_as_float((unsigned)bits << 16);
+}
+""",
+}
 
 
 class Unsupported(Exception):
@@ -50,18 +93,41 @@ def c_type(dtype: DType) -> str:
     return TYPES[dtype.name]
 
 
+def memory_type(dtype: DType) -> str:
+    """The C++ type of an element as it lies in memory."""
+    return "unsigned short" if dtype.name in HALVES else c_type(dtype)
+
+
+def from_memory(text: str, dtype: DType) -> str:
+    """An element as it is computed with."""
+    return f"of_{HALVES[dtype.name]}({text})" if dtype.name in HALVES else text
+
+
+def to_memory(text: str, dtype: DType) -> str:
+    """A value as it lies in memory."""
+    return f"to_{HALVES[dtype.name]}({text})" if dtype.name in HALVES else text
+
+
+def rounded(text: str, dtype: DType) -> str:
+    """A float32 as the nearest number of ``dtype``."""
+    return from_memory(to_memory(text, dtype), dtype)
+
+
 def literal(value: Any, dtype: DType) -> str:
     """The number as an element of ``dtype``, to the bit; in parentheses where it is negative."""
     c_type(dtype)
     if dtype == BOOL:
         return "true" if value else "false"
-    text = _float(value, dtype) if dtype.kind == "f" else _integer(value, dtype)
+    floating = dtype.kind == "f" or dtype.name in HALVES
+    text = _float(value, dtype) if floating else _integer(value, dtype)
     return f"({text})" if text.startswith("-") else text
 
 
 def _float(value: Any, dtype: DType) -> str:
     with np.errstate(over="ignore"):
         number = dtype.type(value)
+    if dtype.name in HALVES:
+        return _float(float(number), F32)
     if np.isnan(number):
         return _NAN[dtype.name]
     if np.isinf(number):
@@ -81,6 +147,8 @@ def _integer(value: Any, dtype: DType) -> str:
 
 def convert(text: str, dtype: DType) -> str:
     """``text`` (a name or a parenthesis) as ``dtype``."""
+    if dtype.name in HALVES:
+        return rounded(f"(float){text}", dtype)
     return f"{text} != 0" if dtype == BOOL else f"({c_type(dtype)}){text}"
 
 
@@ -100,7 +168,12 @@ def expression(op: str, dtype: DType, args: Sequence[str], types: Sequence[DType
     _demand(op, types, (dtype,) * len(types))
     if dtype == BOOL:
         raise Unsupported(f"{op} of bool is no arithmetic")
-    text = (_of_floats if dtype.kind == "f" else _of_integers)(op, dtype, args)
+    if dtype.name in HALVES:
+        text = _of_floats(op, F32, args)
+        if text is not None and op not in _EXACT:
+            text = rounded(text, dtype)
+    else:
+        text = (_of_floats if dtype.kind == "f" else _of_integers)(op, dtype, args)
     if text is None:
         raise Unsupported(f"there is no {op} of {dtype.name}")
     return text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cache
 from typing import Any
@@ -11,9 +12,12 @@ import numpy as np
 from graphc.compiler.lower import Ordered
 from graphc.compiler.plan import Plan, Schedule
 from graphc.ir.graph import Graph
+from graphc.ir.node import Node
 
 from .printer import NumpySource, print_plan
 from .schedule import Scheduler
+
+Array = np.ndarray[Any, Any]
 
 
 @cache
@@ -27,9 +31,47 @@ class NumpyBackend:
     """Schedules for array calls, prints them, runs the text that it printed."""
 
     name = "numpy"
+    alignment = 64  # bytes
+    lanes = 1  # a step is done when its call returns
+    conversion = "gx.to_numpy(array)"  # what makes its arrays of others
 
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or 1
+
+    # -- arrays -------------------------------------------------------------------------------
+
+    def holds(self, value: Any) -> bool:
+        """Whether a value is an array of this backend."""
+        return isinstance(value, np.ndarray)
+
+    def from_host(self, array: Array) -> Array:
+        """A NumPy array as one of this backend."""
+        return array
+
+    def to_host(self, array: Array) -> Array:
+        """An array of this backend as a NumPy array."""
+        return array
+
+    def address(self, array: Array) -> int:
+        """Where an array begins."""
+        return int(array.__array_interface__["data"][0])
+
+    def inputs(self, shapes: Sequence[tuple[tuple[int, ...], Any]]) -> tuple[Array, ...]:
+        """Memory for the inputs of a step."""
+        return tuple(np.empty(shape, dtype) for shape, dtype in shapes)
+
+    def feed(
+        self, printed: NumpySource, targets: Sequence[Array], arrays: Sequence[Array],
+        sizes: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        """Copy what the caller gave into the inputs of a step."""
+        for target, array in zip(targets, arrays, strict=True):
+            np.copyto(target, array)
+
+    def translate(self, error: BaseException, node: Node | None, torn: bool) -> None:
+        """Raise what a failure means to the user; return where it says so itself."""
+
+    # -- programs -----------------------------------------------------------------------------
 
     def schedule(self, graph: Graph, ordered: Ordered) -> Schedule:
         """Loops, copies and temporaries."""
@@ -61,11 +103,13 @@ class NumpyBackend:
         limited = _controller().limit(limits=self.threads, user_api="blas")
         return limited
 
-    def arena(self, size: int) -> np.ndarray[Any, Any]:
-        """``size`` bytes that begin at a multiple of 64, as the printed source asks for them."""
-        raw = np.empty(size + 64, np.uint8)
+    def arena(self, plan: Plan, *, poison: bool = False) -> Array:
+        """The memory of a plan: it begins at a multiple of 64, as the printed source asks."""
+        raw = np.empty(plan.peak_bytes + 64, np.uint8)
+        if poison:
+            raw.fill(255)
         start = -raw.ctypes.data % 64
-        return raw[start : start + size]
+        return raw[start : start + plan.peak_bytes]
 
 
 __all__ = ["NumpyBackend"]

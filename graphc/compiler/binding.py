@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,12 @@ def gather(inputs: Mapping[str, Any] | None, named: Mapping[str, Any]) -> dict[s
     return both
 
 
-def bind_inputs(graph: Graph, given: Mapping[str, Any]) -> tuple[dict[str, Array], Sizes]:
+def bind_inputs(
+    graph: Graph, given: Mapping[str, Any], holds: Callable[[Any], bool] = lambda value: False
+) -> tuple[dict[str, Array], Sizes]:
     """The inputs as arrays of the declared dtypes, and the value of every named dimension.
 
+    holds: whether a value is an array of the backend's own, which stays where it is.
     Raises GraphError for a missing or unknown name, DTypeError for a value that does not cast under
     NumPy's ``same_kind``, ShapeError for a shape or a guard that does not hold.
     """
@@ -51,7 +54,7 @@ def bind_inputs(graph: Graph, given: Mapping[str, Any]) -> tuple[dict[str, Array
                 f"  to fix: pass {name}=array of shape {_shape(node)}",
                 nodes=[node],
             )
-        arrays[name] = _cast(name, node, given[name])
+        arrays[name] = _cast(name, node, given[name], holds)
     return arrays, _sizes(graph, arrays)
 
 
@@ -59,15 +62,15 @@ def _shape(node: Node) -> str:
     return f"({', '.join(map(str, node.shape))}{',' if node.ndim == 1 else ''})"
 
 
-def _cast(name: str, node: Node, value: Any) -> Array:
+def _cast(name: str, node: Node, value: Any, holds: Callable[[Any], bool]) -> Array:
     if isinstance(value, Node):
         raise GraphError(
             f"the input {name!r} was given a node, not an array: {describe(value)}",
             nodes=[node, value],
         )
     try:
-        array = np.asarray(value)
-    except ValueError as error:
+        array = value if holds(value) else np.asarray(value)
+    except (ValueError, TypeError) as error:
         raise ShapeError(
             f"the input {name!r} is not an array: {describe(node)}\n  {error}", nodes=[node]
         ) from None
@@ -101,7 +104,8 @@ def _cast(name: str, node: Node, value: Any) -> Array:
             nodes=[node],
         )
     cast = array.astype(wanted)
-    if array.dtype.kind in "iu" and wanted.kind in "iu" and not np.array_equal(cast, array):
+    whole = array.dtype.kind in "iu" and wanted.kind in "iu"
+    if whole and bool((cast != array).any()):
         raise DTypeError(f"the input {name!r} has values that {short(wanted)} cannot hold")
     return cast
 
@@ -152,7 +156,7 @@ def _sizes(graph: Graph, arrays: Mapping[str, Array]) -> Sizes:
 
 
 def bind_variables(
-    graph: Graph, variables: Mapping[str, Any], *, writable: bool = True
+    graph: Graph, variables: Mapping[str, Any], *, writable: bool = True, backend: Any = None
 ) -> dict[str, Array]:
     """The arrays of the graph's parameters and states, checked: name, dtype, shape, layout.
 
@@ -173,10 +177,14 @@ def bind_variables(
                 nodes=[leaf],
             )
         array = variables[name]
-        if not isinstance(array, np.ndarray):
+        if not (isinstance(array, np.ndarray) if backend is None else backend.holds(array)):
+            fix = f"np.asarray(value, {leaf.dtype.name!r})"
+            if backend is not None and (isinstance(array, np.ndarray) or hasattr(array, "get")):
+                fix = f"start from this program's init(seed=0), or {backend.conversion}"
             raise GraphError(
-                f"the variable {name!r} is a {type(array).__name__}, not an array: "
-                f"{describe(leaf)}\n  to fix: np.asarray(value, {leaf.dtype.name!r})",
+                f"the variable {name!r} is a {_kind(array)}, not an array"
+                f"{'' if backend is None else f' of the backend {backend.name!r}'}: "
+                f"{describe(leaf)}\n  to fix: {fix}",
                 nodes=[leaf],
             )
         expected = leaf.type.concrete({})
@@ -188,8 +196,20 @@ def bind_variables(
             )
         found[name] = array
     if writable:
-        _check_writable(graph, found)
+        _check_writable(graph, found, backend)
     return found
+
+
+def _kind(value: Any) -> str:
+    """What a value is, with its library: an ndarray may be NumPy's or CuPy's."""
+    kind = type(value)
+    module = kind.__module__.partition(".")[0]
+    return kind.__name__ if module == "builtins" else f"{module}.{kind.__name__}"
+
+
+def _address(array: Any) -> int:
+    """Where an array of the host begins."""
+    return int(array.__array_interface__["data"][0])
 
 
 def failed(node: Node, error: Exception) -> GraphError:
@@ -200,7 +220,8 @@ def failed(node: Node, error: Exception) -> GraphError:
     return GraphError(where, nodes=[node, *node.inputs])
 
 
-def _check_writable(graph: Graph, arrays: Mapping[str, Array]) -> None:
+def _check_writable(graph: Graph, arrays: Mapping[str, Array], backend: Any) -> None:
+    address = _address if backend is None else backend.address
     updated = set(graph.updates)
     leaves = {**graph.parameters, **graph.states}
     for name, array in arrays.items():
@@ -210,7 +231,7 @@ def _check_writable(graph: Graph, arrays: Mapping[str, Array]) -> None:
                 f"  to fix: np.ascontiguousarray(variables[{name!r}])",
                 nodes=[leaves[name]],
             )
-        if name in updated and not array.flags.writeable:
+        if name in updated and not getattr(array.flags, "writeable", True):
             raise GraphError(
                 f"the variable {name!r} is read-only, but the graph updates it in place: "
                 f"{describe(leaves[name])}\n  to fix: variables[{name!r}].copy()",
@@ -219,9 +240,7 @@ def _check_writable(graph: Graph, arrays: Mapping[str, Array]) -> None:
     # By address: how far any array before has reached, and how far one that is overwritten.
     reach = overwritten = (0, "")
     for start, size, second in sorted(
-        (array.__array_interface__["data"][0], array.nbytes, name)
-        for name, array in arrays.items()
-        if array.nbytes
+        (address(array), array.nbytes, name) for name, array in arrays.items() if array.nbytes
     ):
         end, first = reach if second in updated else overwritten
         if end > start:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from graphc.compiler.binding import Array
 from graphc.compiler.plan import Plan
 from graphc.ir import facts
@@ -59,7 +57,7 @@ def bind(program: Program, held: Mapping[str, Array]) -> BoundProgram:
     # Copies: training may go on with the caller's arrays, and half of an old network with half of
     # a new one would be neither.
     values |= {
-        name: np.array(array)
+        name: array.copy()
         for name, array in held.items()
         if name in rest.parameters or name in rest.states
     }

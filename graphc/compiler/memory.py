@@ -10,8 +10,10 @@ from graphc.compiler.plan import Instruction, Place, Plan, Schedule, View
 ALIGNMENT = 64
 
 
-def plan_memory(schedule: Schedule, capacity: Mapping[str, int]) -> Plan:
-    """Give every buffer a place, for sizes up to ``capacity``.
+def plan_memory(
+    schedule: Schedule, capacity: Mapping[str, int], alignment: int = ALIGNMENT
+) -> Plan:
+    """Give every buffer a place, for sizes up to ``capacity``, at multiples of ``alignment`` bytes.
 
     One sweep over the instructions: what is born takes the best-fitting hole, what dies leaves one.
     """
@@ -32,7 +34,7 @@ def plan_memory(schedule: Schedule, capacity: Mapping[str, int]) -> Plan:
         if number not in places:
             births.setdefault(when, []).append(number)
             dying.setdefault(last[number], []).append(number)
-    size = {n: -(-schedule.buffers[n].bytes(capacity) // ALIGNMENT) * ALIGNMENT for n in first}
+    size = {n: -(-schedule.buffers[n].bytes(capacity) // alignment) * alignment for n in first}
     arena = _Arena()
     held: set[int] = set()
     for position, instruction in enumerate(schedule.instructions):

@@ -34,11 +34,17 @@ _BINDINGS = 4  # how many (sizes, variables) pairs keep their views
 
 @dataclass
 class _Binding:
-    """A loaded step on the memory of certain arrays."""
+    """A loaded step on the memory of certain arrays. A backend that copies inputs while it still
+    computes has several lanes, which take turns: inputs of their own, and the step on them."""
 
     variables: tuple[Array, ...]
-    inputs: tuple[Array, ...]
-    step: Any
+    lanes: list[tuple[tuple[Array, ...], Any]]
+    turn: int = 0
+
+    def next(self) -> tuple[tuple[Array, ...], Any]:
+        """The lane whose turn it is."""
+        self.turn = (self.turn + 1) % len(self.lanes)
+        return self.lanes[self.turn]
 
 
 class Program:
@@ -78,7 +84,7 @@ class Program:
 
     def _replan(self, capacity: Sizes) -> None:
         """Plan for these sizes; whatever was bound is forgotten."""
-        plan = plan_memory(self._schedule, dict(sorted(capacity.items())))
+        plan = plan_memory(self._schedule, dict(sorted(capacity.items())), self.backend.alignment)
         # The first plan is for sizes of 1, where a window may not fit: no call can have them.
         if self._verify and all(guard.holds(capacity) for guard in self.graph.guards):
             verify_plan(plan, graph=self.graph)
@@ -105,6 +111,13 @@ class Program:
         ``plan.capacity``: the largest that the program was called or compiled for.
         """
         return str(self._text().source)
+
+    @property
+    def source_nodes(self) -> dict[int, Node]:
+        """The node behind each line of ``source`` that computes something; lines from 1."""
+        instructions = self._plan.instructions
+        lines = self._text().lines.items()
+        return {line: instructions[i].node for line, i in lines if i < len(instructions)}
 
     def _text(self) -> Any:
         with self._lock:
@@ -143,7 +156,8 @@ class Program:
         >>> gx.compile(gx.Graph({"w": w})).init(seed=1)["w"]
         array([0.5, 0.5], dtype=float32)
         """
-        return initial_variables(self.graph, seed)
+        fresh = initial_variables(self.graph, seed)
+        return {name: self.backend.from_host(array) for name, array in fresh.items()}
 
     # -- running ------------------------------------------------------------------------------
 
@@ -157,7 +171,7 @@ class Program:
         Raises GraphError, ShapeError or DTypeError before anything runs where something does not
         fit. After a failure inside the updates the variables are torn, and refused from then on.
         """
-        arrays, sizes = bind_inputs(self.graph, gather(inputs, named))
+        arrays, sizes = bind_inputs(self.graph, gather(inputs, named), self.backend.holds)
         held = self._variables(variables)
         with self._lock:
             if not self._fits(sizes):
@@ -165,10 +179,12 @@ class Program:
                 self._replan(merged)
                 if not self._fits(sizes):  # a size that shrinks where a name grows
                     self._replan(sizes)
-            binding = self._binding(tuple(held.values()), sizes)
-            for target, array in zip(binding.inputs, arrays.values(), strict=True):
-                np.copyto(target, array)
-            outputs = self._run(binding)
+            try:
+                binding = self._binding(tuple(held.values()), sizes)
+            except Exception as error:
+                self.backend.translate(error, None, False)
+                raise
+            outputs = self._run(binding, tuple(arrays.values()), sizes)
         named_outputs = dict(zip(self.graph.outputs, outputs, strict=True))
         if self._check_finite:
             self._finite(named_outputs)
@@ -223,7 +239,7 @@ class Program:
         )
 
     def _variables(self, variables: Mapping[str, Any]) -> dict[str, Array]:
-        held = bind_variables(self.graph, variables)
+        held = bind_variables(self.graph, variables, backend=self.backend)
         for name, array in held.items():
             if _torn.get(id(array)) is array:
                 raise GraphError(
@@ -238,24 +254,26 @@ class Program:
         if found is not None:
             return found
         if self._bind is None:
-            self._bind = self.backend.load(self._text())
-            self._arena = self.backend.arena(self._plan.peak_bytes)
-            if self._poison:
-                self._arena[...] = 255
-        inputs = tuple(
-            np.empty(node.type.concrete(sizes), node.dtype) for node in self.graph.inputs.values()
-        )
+            loaded = self.backend.load(self._text())
+            self._arena = self.backend.arena(self._plan, poison=self._poison)
+            self._bind = loaded  # last: what failed on the way is tried again
+        shapes = [(n.type.concrete(sizes), n.dtype) for n in self.graph.inputs.values()]
         numbers = [sizes[name] for name in self._plan.capacity]
-        step = self._bind(self._arena, inputs, variables, *numbers)
+        lanes = []
+        for _ in range(self.backend.lanes):
+            inputs = self.backend.inputs(shapes)
+            lanes.append((inputs, self._bind(self._arena, inputs, variables, *numbers)))
         while len(self._bindings) >= _BINDINGS:
             del self._bindings[next(iter(self._bindings))]
-        self._bindings[key] = _Binding(variables, inputs, step)
+        self._bindings[key] = _Binding(variables, lanes)
         return self._bindings[key]
 
-    def _run(self, binding: _Binding) -> Any:
+    def _run(self, binding: _Binding, arrays: tuple[Array, ...], sizes: Sizes) -> Any:
+        inputs, step = binding.next()
         try:
+            self.backend.feed(self._text(), inputs, arrays, sizes)
             with self.backend.limits():
-                return binding.step()
+                return step()
         except BaseException as error:
             node, torn = self._blame(error)
             if torn:
@@ -267,11 +285,15 @@ class Program:
                         _torn[id(array)] = array
             if isinstance(error, ValueError) and node is not None:
                 raise failed(node, error) from None
+            self.backend.translate(error, node, torn)
             raise
 
     def _blame(self, error: BaseException) -> tuple[Node | None, bool]:
         """The node whose line of the step failed, and whether updates had begun."""
         printed = self._text()
+        lines = getattr(error, "lines", None)  # of a part that ran as one
+        if isinstance(lines, tuple):
+            return None, bool(self.graph.updates) and lines[1] >= printed.first_update
         trace = error.__traceback__
         while trace is not None:
             if (
@@ -291,7 +313,7 @@ class Program:
 
     def _finite(self, outputs: Mapping[str, Array]) -> None:
         for name, array in outputs.items():
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
+            if array.dtype.kind == "f" and not np.isfinite(self.backend.to_host(array)).all():
                 node = self.graph.outputs[name]
                 after = "; the step's updates have taken effect" if self.graph.updates else ""
                 raise GraphError(
