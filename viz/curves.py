@@ -1,4 +1,4 @@
-"""Line charts of what training reports, written as SVG by the few lines that this takes.
+"""Line charts of what training reports.
 
 Each series has a colour and a dash of its own, so the chart reads in grey too.
 """
@@ -6,7 +6,6 @@ Each series has a colour and a dash of its own, so the chart reads in grey too.
 from __future__ import annotations
 
 import math
-import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,50 +13,59 @@ from pathlib import Path
 
 from graphc.ir.errors import GraphError
 
-from . import style
-from .style import DARK_FAINT, DARK_INK, DARK_PAPER, FAINT, FONT, INK, PAPER
+from .canvas import Canvas, text_width
+from .figure import Caption, Figure
 from .text import clean
 
-_SVG = "http://www.w3.org/2000/svg"
 # Colour and dash of each series.
 _PENS = (
-    (style.BLUE, ""),
-    (style.VERMILLION, "7 3"),
-    (style.GREEN, "2 3"),
-    (style.PURPLE, "9 3 2 3"),
-    (style.ORANGE, "14 4"),
-    (style.SKY, "5 2 2 2 2 2"),
+    ("blue", ""),
+    ("vermillion", "7 3"),
+    ("green", "2 3"),
+    ("purple", "9 3 2 3"),
+    ("orange", "14 4"),
+    ("sky", "5 2 2 2 2 2"),
 )
+_SIZE = 11.0
+_SAID = 4  # series whose end the caption says
 # Margins around the axes, in points: room for the numbers left and below.
 _LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 40, 46
 _ROW = 16
+_LEAST = 64.0  # the axes are at least so high
 
 
 @dataclass(frozen=True)
 class Chart:
-    """What ``viz.curves`` returns: ``.svg`` (str), ``.save(path)``, ``.series``, ``.caption``."""
+    """What ``viz.curves`` returns: ``.svg`` (str), ``.png``, ``.save(path)``, ``.series``,
+    ``.caption``."""
 
     series: dict[str, tuple[float, ...]]
     title: str
     x: str
     y: str
-    caption: str
+    caption: Caption
     first: int
     width: int
     height: int
 
     @cached_property
+    def figure(self) -> Figure:
+        """The chart as a figure."""
+        return _Sheet(self).draw()
+
+    @property
     def svg(self) -> str:
         """SVG text, for light and dark pages; the same numbers give the same bytes."""
-        return _Sheet(self).write()
+        return self.figure.svg
+
+    @property
+    def png(self) -> bytes:
+        """PNG, two pixels a point. Raises BackendError: the extra graphc[viz] is missing."""
+        return self.figure.png
 
     def save(self, path: str | Path) -> Path:
-        """Write the chart; the name must end in .svg."""
-        path = Path(path)
-        if path.suffix.lower() != ".svg":
-            raise GraphError(f"a chart is saved as .svg, not as {path.name!r}")
-        path.write_text(self.svg, encoding="utf-8")
-        return path
+        """Write the chart; the name ends in .svg, .png, .pdf or .json (the numbers)."""
+        return self.figure.save(path)
 
     def _repr_svg_(self) -> str:
         return self.svg
@@ -80,8 +88,8 @@ def curves(
     """A line chart of ``{name: values per epoch}``.
 
     The values of one series belong to ``first``, ``first`` + 1, … on the x axis. A NaN or an
-    infinity leaves a gap, and the caption says how many there are. title, x, y, caption: text;
-    width, height: points.
+    infinity leaves a gap, and the caption says how many there are; it also says where the series
+    end. title, x, y, caption: text; width, height: points, to which the caption adds its rows.
 
     Raises GraphError: no series, a series that is not numbers, nothing finite to draw.
 
@@ -103,10 +111,26 @@ def curves(
         raise GraphError("viz.curves: there is no finite value to draw")
     if width < 200 or height < 120:
         raise GraphError(f"viz.curves: {width} by {height} points is too small for axes")
-    lost = sum(not math.isfinite(value) for value in everything)
+    return Chart(read, title, x, y, _caption(read, caption), first, width, height)
+
+
+def _caption(series: Mapping[str, Sequence[float]], given: str) -> Caption:
+    """The user's words, then where the first few series end, and what is not drawn."""
+    said = [clean(given, 2000).replace("{", "{{").replace("}", "}}")] if given else []
+    values: dict[str, int | float | str] = {}
+    ends = []
+    for number, (name, points) in enumerate(list(series.items())[:_SAID]):
+        known = [value for value in points if math.isfinite(value)]
+        if known:
+            ends.append(f"{{name{number}}} at {{end{number}}}")
+            values |= {f"name{number}": name, f"end{number}": float(f"{known[-1]:.4g}")}
+    if ends:
+        said.append(f"Ends: {', '.join(ends)}.")
+    lost = sum(not math.isfinite(value) for points in series.values() for value in points)
     if lost:
-        caption = f"{caption} {lost} value{'s' * (lost > 1)} not finite, left out.".strip()
-    return Chart(read, title, x, y, caption, first, width, height)
+        said.append(f"{{lost}} value{'s' * (lost > 1)} not finite, left out.")
+        values["lost"] = lost
+    return Caption(" ".join(said), values)
 
 
 def ticks(low: float, high: float, most: int) -> list[float]:
@@ -125,24 +149,35 @@ def ticks(low: float, high: float, most: int) -> list[float]:
 
 
 class _Sheet:
-    """One chart being written."""
+    """One chart being drawn."""
 
     def __init__(self, chart: Chart) -> None:
         self.chart = chart
-        rows = -(-len(chart.series) // self._per_row())
+        self.per_row = self._per_row()
+        rows = -(-len(chart.series) // self.per_row)
         self.top = _TOP + _ROW * (rows - 1) + (18 if chart.title else 0)
-        self.bottom = chart.height - _BOTTOM - (16 if chart.caption else 0)
-        self.left, self.right = _LEFT, chart.width - _RIGHT
+        # A long legend makes the sheet higher rather than the axes lower.
+        self.bottom = max(chart.height - _BOTTOM, self.top + _LEAST)
+        self.canvas = Canvas(chart.width, self.bottom + _BOTTOM)
         values = [v for row in chart.series.values() for v in row if math.isfinite(v)]
-        self.y_ticks = ticks(min(values), max(values), 6)
+        # As many numbers as have room; round ones may be one more.
+        most = max(min(int((self.bottom - self.top) / 20) - 1, 6), 1)
+        self.y_ticks = ticks(min(values), max(values), most)
+        step = self.y_ticks[1] - self.y_ticks[0]
+        digits = max(-math.floor(math.log10(step) + 1e-9), 0)
+        self.y_said = [_number(tick, digits) for tick in self.y_ticks]
+        widest = max(text_width(said, _SIZE) for said in self.y_said)
+        self.left, self.right = max(_LEFT, widest + 30), chart.width - _RIGHT
         last = chart.first + max(map(len, chart.series.values())) - 1
         self.x_range = (chart.first, max(last, chart.first + 1))
-        spread = ticks(self.x_range[0], self.x_range[1], 10)
+        wide = text_width(f"{self.x_range[1]}", _SIZE) + 14
+        most = max(min(int((self.right - self.left) / wide) - 1, 10), 1)
+        spread = ticks(self.x_range[0], self.x_range[1], most)
         self.x_ticks = [t for t in spread if t.is_integer() and chart.first <= t <= last]
 
     def _per_row(self) -> int:
-        longest = max(len(clean(name, 28)) for name in self.chart.series)
-        return max(int((self.chart.width - _LEFT - _RIGHT) // (48 + 6.5 * longest)), 1)
+        longest = max(text_width(clean(name, 28), _SIZE) for name in self.chart.series)
+        return max(int((self.chart.width - _LEFT - _RIGHT) // (48 + longest)), 1)
 
     def place(self, x: float, y: float) -> tuple[float, float]:
         (x0, x1), y0, y1 = self.x_range, self.y_ticks[0], self.y_ticks[-1]
@@ -151,104 +186,60 @@ class _Sheet:
             self.bottom - (y - y0) / (y1 - y0) * (self.bottom - self.top),
         )
 
-    # -- writing --------------------------------------------------------------------------
-
-    def write(self) -> str:
+    def draw(self) -> Figure:
         chart = self.chart
-        ET.register_namespace("", _SVG)
-        root = ET.Element(f"{{{_SVG}}}svg", {
-            "viewBox": f"0 0 {chart.width} {chart.height}", "width": f"{chart.width}",
-            "height": f"{chart.height}", "class": "graphc-chart", "role": "img",
-            "font-family": FONT, "font-size": "11",
-        })  # fmt: skip
-        self.root = root
-        self.add("title", text=clean(chart.title or f"{chart.y or 'values'} by {chart.x}", 200))
-        self.add("desc", text=self.words())
-        self.add("style", text=_STYLE)
-        self.add("rect", {"class": "paper", "width": "100%", "height": "100%", "fill": PAPER})
         if chart.title:
-            self.text(chart.width / 2, 20, chart.title, "middle", size=13)
+            room = chart.width - 20
+            self.canvas.text(chart.width / 2, 20, chart.title, size=13, anchor="middle", room=room)
         self.axes()
         self.legend()
         for number, (name, values) in enumerate(chart.series.items()):
             self.line(name, values, *_PENS[number % len(_PENS)])
-        if chart.caption:
-            self.text(self.left, chart.height - 8, chart.caption, "start", faint=True)
-        body = ET.tostring(root, encoding="unicode")
-        return f'<?xml version="1.0" encoding="UTF-8"?>\n{body}\n'
-
-    def add(
-        self, tag: str, given: Mapping[str, str] | None = None, text: str | None = None
-    ) -> ET.Element:
-        element = ET.SubElement(self.root, f"{{{_SVG}}}{tag}", dict(given or {}))
-        element.text, element.tail = text, "\n"
-        return element
-
-    def text(
-        self, x: float, y: float, said: str, anchor: str, *, size: int = 11, faint: bool = False,
-        turn: bool = False,
-    ) -> None:  # fmt: skip
-        given = {
-            "x": f"{x:.1f}", "y": f"{y:.1f}", "text-anchor": anchor, "font-size": f"{size}",
-            "fill": FAINT if faint else INK, "class": "faint" if faint else "ink",
-        }  # fmt: skip
-        if turn:
-            given["transform"] = f"rotate(-90 {x:.1f} {y:.1f})"
-        self.add("text", given, clean(said, 120))
-
-    def stroke(self, points: Sequence[tuple[float, float]], **given: str) -> ET.Element:
-        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-        named = {name.replace("_", "-").rstrip("-"): value for name, value in given.items()}
-        return self.add("polyline", {"points": path, "fill": "none", **named})
+        title = chart.title or f"{chart.y or 'values'} by {chart.x}"
+        model = {"series": dict(chart.series), "first": chart.first}
+        return Figure(self.canvas, model, chart.caption, title, self.words())
 
     def axes(self) -> None:
-        chart = self.chart
-        digits = max(-math.floor(math.log10(self.y_ticks[1] - self.y_ticks[0]) + 1e-9), 0)
-        for tick in self.y_ticks:
+        chart, canvas = self.chart, self.canvas
+        for tick, said in zip(self.y_ticks, self.y_said, strict=True):
             _, y = self.place(chart.first, tick)
-            self.add("path", {
-                "d": f"M{self.left} {y:.1f}H{self.right}", "stroke": "#d9d9d9", "class": "grid",
-            })  # fmt: skip
-            self.text(self.left - 6, y + 4, _number(tick, digits), "end", faint=True)
+            canvas.path(f"M{self.left} {y:.1f}H{self.right}", stroke="grid")
+            canvas.text(self.left - 6, y + 4, said, size=_SIZE, anchor="end", fill="faint")
         for tick in self.x_ticks:
             x, _ = self.place(tick, self.y_ticks[0])
-            self.add("path", {
-                "d": f"M{x:.1f} {self.bottom}v4", "stroke": FAINT, "class": "axis",
-            })  # fmt: skip
-            self.text(x, self.bottom + 16, f"{tick:.0f}", "middle", faint=True)
-        self.add("path", {
-            "d": f"M{self.left} {self.top}V{self.bottom}H{self.right}", "stroke": FAINT,
-            "fill": "none", "class": "axis",
-        })  # fmt: skip
-        self.text((self.left + self.right) / 2, self.bottom + 32, chart.x, "middle")
+            canvas.path(f"M{x:.1f} {self.bottom}v4", stroke="faint")
+            said = f"{tick:.0f}"
+            canvas.text(x, self.bottom + 16, said, size=_SIZE, anchor="middle", fill="faint")
+        canvas.path(f"M{self.left} {self.top}V{self.bottom}H{self.right}", stroke="faint")
+        middle, room = (self.left + self.right) / 2, self.right - self.left
+        canvas.text(middle, self.bottom + 32, chart.x, size=_SIZE, anchor="middle", room=room)
         if chart.y:
-            self.text(14, (self.top + self.bottom) / 2, chart.y, "middle", turn=True)
+            middle, room = (self.top + self.bottom) / 2, self.bottom - self.top
+            canvas.text(14, middle, chart.y, size=_SIZE, anchor="middle", turn=True, room=room)
 
     def legend(self) -> None:
-        per_row = self._per_row()
-        width = (self.right - self.left) / per_row
+        per_row, start = self.per_row, float(_LEFT)
+        width = (self.right - start) / per_row
         for number, name in enumerate(self.chart.series):
             row, column = divmod(number, per_row)
-            x = self.left + column * width
+            x = start + column * width
             y = (38 if self.chart.title else 20) + row * _ROW
             colour, dash = _PENS[number % len(_PENS)]
-            self.stroke([(x, y - 4), (x + 30, y - 4)], **_pen(colour, dash))
-            self.text(x + 36, y, clean(name, 28), "start")
+            self.canvas.line(x, y - 4, x + 30, y - 4, stroke=colour, line=2, dash=dash)
+            self.canvas.text(x + 36, y, clean(name, 28), size=_SIZE, room=width - 40)
 
     def line(self, name: str, values: Sequence[float], colour: str, dash: str) -> None:
         run: list[tuple[float, float]] = []
         for number, value in enumerate([*values, math.nan]):
             if math.isfinite(value):
                 run.append(self.place(self.chart.first + number, value))
-                continue
-            if len(run) == 1:  # a line needs two points; one alone is a dot
-                dot = {"cx": f"{run[0][0]:.1f}", "cy": f"{run[0][1]:.1f}", "r": "3"}
-                element = self.add("circle", {**dot, "fill": colour})
+            elif len(run) == 1:  # a line needs two points; one alone is a dot
+                self.canvas.circle(*run[0], 3, fill=colour, stroke="none", title=clean(name, 200))
+                run = []
             elif run:
-                element = self.stroke(run, **_pen(colour, dash))
-            if run:
-                ET.SubElement(element, f"{{{_SVG}}}title").text = clean(name, 200)
-            run = []
+                said = clean(name, 200)
+                self.canvas.polyline(run, stroke=colour, line=2, dash=dash, title=said)
+                run = []
 
     def words(self) -> str:
         """The chart in words: where each series begins, ends and is lowest and highest."""
@@ -263,19 +254,5 @@ class _Sheet:
         return clean("; ".join(said), 2000)
 
 
-def _pen(colour: str, dash: str) -> dict[str, str]:
-    pen = {"stroke": colour, "stroke_width": "2", "stroke_linejoin": "round"}
-    return {**pen, "stroke_dasharray": dash} if dash else pen
-
-
 def _number(value: float, digits: int) -> str:
     return f"{value:.{digits}f}" if digits <= 6 and abs(value) < 1e7 else f"{value:.4g}"
-
-
-_STYLE = f"""@media (prefers-color-scheme: dark) {{
-.graphc-chart .paper {{ fill: {DARK_PAPER} }}
-.graphc-chart .ink {{ fill: {DARK_INK} }}
-.graphc-chart .faint {{ fill: {DARK_FAINT} }}
-.graphc-chart .grid {{ stroke: #33373d }}
-.graphc-chart .axis {{ stroke: {DARK_FAINT} }}
-}}"""

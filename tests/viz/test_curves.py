@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 import graphc as gx
 from graphc import viz
 from graphc.viz.curves import ticks
+from tests.viz.reading_figures import check_figure
 
 SVG = "{http://www.w3.org/2000/svg}"
 numbers = st.floats(-1e6, 1e6, allow_nan=False)
@@ -68,8 +69,8 @@ def test_what_is_not_finite_leaves_a_gap() -> None:
     found = [len(points(line)) for line in lines(chart.svg)]
     assert found == [2, 2]
     assert chart.svg.count("<circle") == 1
-    assert chart.caption == "mnist. 2 values not finite, left out."
-    assert chart.caption in chart.svg
+    assert str(chart.caption) == "mnist. Ends: a at 5.0. 2 values not finite, left out."
+    assert str(chart.caption) in chart.svg
 
 
 @given(low=numbers, span=st.floats(0, 1e6), most=st.integers(2, 10))
@@ -89,14 +90,23 @@ def test_ticks_are_round_and_enclose(low: float, span: float, most: int) -> None
 )
 def test_any_series_can_be_drawn(series: dict[str, list[float]]) -> None:
     chart = viz.curves(series, title="t", y="y", caption="c")
+    check_figure(chart.figure)
     root = ET.fromstring(chart.svg.encode())
     assert {e.tag.removeprefix(SVG) for e in root.iter()} <= {
-        "svg", "title", "desc", "style", "rect", "text", "path", "polyline", "circle",
+        "svg", "title", "desc", "style", "metadata", "rect", "text", "path", "polyline", "circle",
     }  # fmt: skip
     for line in lines(chart.svg):
         for x, y in points(line):
             assert 0 <= x <= chart.width
             assert 0 <= y <= chart.height
+
+
+@pytest.mark.parametrize(("width", "height"), [(200, 120), (320, 160), (640, 360), (1600, 850)])
+@pytest.mark.parametrize("first", [0, 1, 10**9])
+def test_labels_stay_apart(width: int, height: int, first: int) -> None:
+    series = {f"a rather long name of run {i}": [1e-5 * i, 2e5] * 20 for i in range(3)}
+    chart = viz.curves(series, width=width, height=height, first=first, title="t" * 300, y="loss")
+    check_figure(chart.figure)
 
 
 def test_names_are_text_alone() -> None:
@@ -124,7 +134,7 @@ def test_save_and_show(tmp_path: Path) -> None:
         (lambda: viz.curves({"a": 3}), "values of 'a' are not numbers"),  # type: ignore[dict-item]
         (lambda: viz.curves({"a": [math.nan]}), "no finite value"),
         (lambda: viz.curves({"a": [1]}, width=10), "too small"),
-        (lambda: viz.curves({"a": [1]}).save("a.png"), r"saved as \.svg"),
+        (lambda: viz.curves({"a": [1]}).save("a.gif"), r"saved as \.svg"),
     ],
 )
 def test_mistakes_are_told(call: Any, message: str) -> None:
