@@ -27,8 +27,8 @@ def evaluate(node: Node, sizes: Mapping[str, int], arrays: Iterable[Array]) -> A
         return inputs[0]  # rounding to fewer digits is what float64 leaves out
     try:
         value = np.asarray(node.op.evaluate(sizes, *inputs))
-    except GraphError as error:
-        raise failed(node, error) from None
+    except Exception as error:  # also of a rule that built what no op can compute
+        raise failed(node, error) from error
     return widened(value) if is_float(node.dtype) else value
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -18,7 +18,8 @@ from graphc.ir.graph import post_order
 from graphc.ir.leaves import Input, Leaf, Parameter
 from graphc.ir.node import describe
 from graphc.ir.types import is_float
-from graphc.passes.backward import backward
+from graphc.passes.backward import differentiate
+from graphc.passes.edges import is_edge
 
 # A step relative to each element: the truncation of a central difference is its square, the
 # rounding of float64 is 1e-16 over it.
@@ -169,14 +170,16 @@ def gradient_check(
     >>> bool(found), sorted(each.name for each in found), max(found.leaves.values()) < 1e-6
     (True, ['mul', 'sum', 'tanh'], True)
     """
-    with_gradients = graph if graph.gradients else _differentiated(graph)
+    with_gradients, asked = (graph, []) if graph.gradients else _differentiated(graph)
     arrays, sizes = bind_inputs(graph, gather(inputs, named))
     held = bind_variables(with_gradients, variables, writable=False)
-    check = _Check(with_gradients, held, arrays, sizes, np.random.default_rng(seed))
-    return check.run(tolerance)
+    check = _Check(with_gradients, asked, held, arrays, sizes, np.random.default_rng(seed))
+    with np.errstate(all="ignore"):
+        return check.run(tolerance)
 
 
-def _differentiated(graph: Graph) -> Graph:
+def _differentiated(graph: Graph) -> tuple[Graph, Sequence[Node]]:
+    """The graph with gradients, and the leaves that should have one."""
     outputs = (graph.outputs.get(name) for name in ("objective", "loss"))
     target = next((node for node in outputs if node is not None), None)
     if target is None:
@@ -184,10 +187,9 @@ def _differentiated(graph: Graph) -> Graph:
             "gradient_check needs a graph with gradients, or an output called 'objective' or "
             "'loss'\n  to fix: gx.gradient_check(graph.apply(passes.backward('…')), …)"
         )
+    below = post_order([target])
     leaves = [
-        node
-        for node in post_order([target])
-        if isinstance(node.op, (Parameter, Input)) and is_float(node.dtype)
+        node for node in below if isinstance(node.op, (Parameter, Input)) and is_float(node.dtype)
     ]
     if not leaves:
         raise GraphError(
@@ -195,7 +197,15 @@ def _differentiated(graph: Graph) -> Graph:
             "input",
             nodes=[target],
         )
-    return graph.apply(backward(target, wrt=leaves))
+    # Not by the pass: it refuses a leaf without a gradient, and whether that is a fault (or only a
+    # comparison reads it) is for the check to say.
+    gradients = differentiate(graph, target, below, leaves)
+    found = {f"grad/{graph.name(leaf)}": gradients[leaf] for leaf in leaves if leaf in gradients}
+    return graph.rebuild({**graph.outputs, **found}, gradients=gradients), leaves
+
+
+# (error, numeric, symbolic)
+_Found: TypeAlias = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -211,6 +221,7 @@ class _Check:
     def __init__(
         self,
         graph: Graph,
+        asked: Sequence[Node],
         variables: Mapping[str, Array],
         inputs: Mapping[str, Array],
         sizes: Sizes,
@@ -223,26 +234,39 @@ class _Check:
         self.values = values(graph, roots, variables, inputs, sizes)
         self.edges: dict[Node, list[_Edge]] = {source: [] for source in self.gradients}
         # What depends on a leaf that has a gradient has one too, or its users say it has none.
-        on_way = {n for n in self.gradients if isinstance(n.op, Leaf)}
+        on_way = {n for n in self.gradients if isinstance(n.op, Leaf)}.union(asked)
+        variable = {n for n in graph.nodes if isinstance(n.op, (Input, Parameter))}
         for node in graph.nodes:
+            if any(source in variable for source in node.inputs):
+                variable.add(node)
             if is_float(node.dtype) and any(source in on_way for source in node.inputs):
                 on_way.add(node)
-                self.edges.setdefault(node, [])
+        on_way.intersection_update(self.values)
+        self.edges.update((node, []) for node in graph.nodes if node in on_way)
         for user in graph.nodes:
             # The gradient of an edge stays there: share() sums it into its parameter's.
-            if user in self.gradients and user.op.name != "edge":
+            if user in self.gradients and not is_edge(user):
                 for position, source in enumerate(user.inputs):
-                    if source in self.edges:
-                        self.edges[source].append(_Edge(user, position, source))
+                    edge = _Edge(user, position, source)
+                    # Of what was not asked for nothing is known, but that a rule gives it nothing.
+                    if source in self.edges or (
+                        source in variable and is_float(source.dtype) and self._silent(edge)
+                    ):
+                        self.edges.setdefault(source, []).append(edge)
+
+    def _silent(self, edge: _Edge) -> bool:
+        """Whether the rule gives this input no gradient."""
+        with facts.derive(edge.user, gradient=True):
+            answers = edge.user.op.grad(edge.user, self.gradients[edge.user])
+        return answers[edge.position] is None
 
     def run(self, tolerance: float) -> GradientCheck:
         worst: dict[Node, NodeCheck] = {}
         for source, edges in self.edges.items():
-            for group, term in self._terms(source, edges):
-                error, numeric, symbolic = self._compare(group, term)
+            for group, (error, numeric, symbolic) in self._compared(source, edges, tolerance):
                 for edge in group:
                     node = edge.user
-                    if node not in worst or not error <= worst[node].error:
+                    if node not in worst or _rank(error) > _rank(worst[node].error):
                         name, operand = self.graph.name(node), node.op.operand(edge.position)
                         worst[node] = NodeCheck(node, name, error, operand, numeric, symbolic)
         if not worst:
@@ -253,59 +277,93 @@ class _Check:
 
     # -- one node -----------------------------------------------------------------------------
 
-    def _terms(
-        self, source: Node, edges: Sequence[_Edge]
-    ) -> Iterator[tuple[Sequence[_Edge], Node | None]]:
-        """Which part of the gradient of ``source`` came by which edge; None for none.
-
-        All edges with the whole gradient, where a pass has melted the parts together.
-        """
-        if not edges:
-            return  # the target itself, or a leaf that only edges read
+    def _compared(
+        self, source: Node, edges: Sequence[_Edge], tolerance: float
+    ) -> Iterator[tuple[Sequence[_Edge], _Found]]:
+        """What goes by each edge of ``source`` against the part of its gradient that came by it."""
         gradient = self.gradients.get(source)
         if gradient is None:
-            yield from (([edge], None) for edge in edges)
-            return
-        parts = gradient.inputs if gradient.op.name == "grad_sum" else (gradient,)
-        speaking = edges
-        if len(parts) != len(edges):
-            speaking = [edge for edge in edges if not self._silent(edge)]
-        if len(parts) != len(speaking):
-            yield edges, gradient
-            return
-        by_edge = dict(zip(speaking, parts, strict=True))
-        for edge in edges:
-            yield [edge], by_edge.get(edge)
+            parts: tuple[Node, ...] = ()
+        else:
+            parts = gradient.inputs if gradient.op.name == "grad_sum" else (gradient,)
+        if len(parts) == len(edges):
+            for edge, part in zip(edges, parts, strict=True):
+                yield [edge], self._compare([edge], part)
+        elif edges and len(parts) < len(edges):
+            alone = self._aligned(edges, parts, tolerance)
+            if all(found[0] <= tolerance for found in alone):
+                yield from (([edge], found) for edge, found in zip(edges, alone, strict=True))
+                return
+            # Did a pass melt the parts together? Then the whole is right.
+            whole = self._compare(edges, gradient)
+            if whole[0] <= tolerance:
+                yield edges, whole
+            else:
+                yield from (([edge], found) for edge, found in zip(edges, alone, strict=True))
+        elif edges:  # else the target itself, or a leaf that only edges read
+            yield edges, self._compare(edges, gradient)
 
-    def _silent(self, edge: _Edge) -> bool:
-        """Whether the rule gives this input no gradient."""
-        with facts.derive(edge.user, gradient=True):
-            answers = edge.user.op.grad(edge.user, self.gradients[edge.user])
-        return answers[edge.position] is None
+    def _aligned(
+        self, edges: Sequence[_Edge], parts: Sequence[Node], tolerance: float
+    ) -> list[_Found]:
+        """Some of the rules gave this source nothing. Which ones? The parts stand in the order of
+        their edges: leave out those edges for which the fewest rules are wrong."""
+        skipped = len(edges) - len(parts)
+        # Of the first edges with so many left out: how wrong, and what was found at each of them.
+        best: dict[int, tuple[tuple[int, float], list[_Found]]] = {0: ((0, 0.0), [])}
+        for number, edge in enumerate(edges):
+            ways: dict[int, list[tuple[tuple[int, float], list[_Found]]]] = {}
+            silent = self._compare([edge], None)
+            for left_out, way in best.items():
+                if left_out < skipped:
+                    ways.setdefault(left_out + 1, []).append(_longer(way, silent, tolerance))
+                if number - left_out < len(parts):
+                    spoken = self._compare([edge], parts[number - left_out])
+                    ways.setdefault(left_out, []).append(_longer(way, spoken, tolerance))
+            best = {left_out: min(some, key=lambda w: w[0]) for left_out, some in ways.items()}
+        return best[skipped][1]
 
-    def _compare(self, group: Sequence[_Edge], term: Node | None) -> tuple[float, float, float]:
-        """(error, numeric, symbolic): what goes by these edges, the worst of a few directions."""
+    def _compare(self, group: Sequence[_Edge], term: Node | None) -> _Found:
+        """What goes by these edges against ``term`` (None: nothing), the worst way."""
         here = self.values[group[0].source]
-        size = sum(float(np.abs(w * self.values[e.user]).sum()) for e, w in self._weighed(group))
+        flowing = (np.abs(w * self.values[e.user]) for e, w in self._weighed(group))
+        size = sum(float(part[np.isfinite(part)].sum()) for part in flowing)
         worst = (-1.0, 0.0, 0.0)
         for least in LEAST:
             direction = self._direction(here, least)
-            below = self._through(group, direction * -STEP)
-            above = self._through(group, direction * STEP)
-            slope = 0.0 if term is None else self.values[term] * direction
-            found = _error(below, above, slope, size)
+            found = self._along(group, term, direction, size)
+            if not found[0] <= KINK and self._jumps(group, direction):
+                # At a jump (a sign at 0) no slope is right: only what stands beside it is judged.
+                found = self._along(group, term, np.where(here == 0, 0.0, direction), size)
             worst = max(worst, found, key=lambda each: _rank(each[0]))
         return worst
+
+    def _along(
+        self, group: Sequence[_Edge], term: Node | None, direction: Array, size: float
+    ) -> _Found:
+        """The error along one direction. Where nothing moves nothing is asked of ``term``."""
+        below = self._through(group, direction * -STEP)
+        above = self._through(group, direction * STEP)
+        slope = 0.0 if term is None else np.where(direction, self.values[term] * direction, 0.0)
+        return _error(below, above, slope, size)
+
+    def _jumps(self, group: Sequence[_Edge], direction: Array) -> bool:
+        """Whether a value changes as much by half a step as by a whole one."""
+        for step in (STEP, -STEP):
+            whole, half = (self._through(group, direction * s) for s in (step, step / 2))
+            if np.any((whole != 0) & (np.abs(whole - half) < 0.1 * np.abs(whole))):
+                return True
+        return False
 
     def _through(self, group: Sequence[_Edge], moved: Array) -> Array:
         """Gradient · change of each element of the users, when their input is moved."""
         changes = []
-        with np.errstate(all="ignore"):
-            for edge, weight in self._weighed(group):
-                arrays = [self.values[i] for i in edge.user.inputs]
-                arrays[edge.position] = arrays[edge.position] + moved
-                value = evaluate(edge.user, self.sizes, arrays) - self.values[edge.user]
-                changes.append((weight * value).ravel())
+        for edge, weight in self._weighed(group):
+            arrays = [self.values[i] for i in edge.user.inputs]
+            arrays[edge.position] = arrays[edge.position] + moved
+            before, after = self.values[edge.user], evaluate(edge.user, self.sizes, arrays)
+            # An infinity that stays changes nothing.
+            changes.append((weight * np.where(after == before, 0.0, after - before)).ravel())
         return np.concatenate(changes)
 
     def _weighed(self, group: Sequence[_Edge]) -> Iterator[tuple[_Edge, Array]]:
@@ -314,10 +372,11 @@ class _Check:
 
     def _direction(self, value: Array, least: float) -> Array:
         """A random direction, each element as large as the value it moves, or ``least`` times the
-        typical one."""
-        typical = float(np.sqrt(np.mean(np.square(value)))) if value.size else 0.0
+        typical one; 0 for infinities, which nothing moves (a mask's)."""
+        finite = np.isfinite(value)
+        typical = float(np.sqrt(np.mean(np.square(value[finite])))) if finite.any() else 0.0
         scale = np.maximum(np.abs(value), least * typical) if typical > 0 else 1.0
-        return np.asarray(self.random.normal(size=value.shape) * scale)
+        return np.asarray(np.where(finite, self.random.normal(size=value.shape) * scale, 0.0))
 
     # -- from end to end ----------------------------------------------------------------------
 
@@ -327,7 +386,7 @@ class _Check:
             self.graph.name(node): self._end_to_end(node)
             for node in self.gradients
             if isinstance(node.op, Leaf)
-            and not any(user.op.name == "edge" for user in self.graph.users(node))
+            and not any(is_edge(user) for user in self.graph.users(node))
         }
 
     def _end_to_end(self, leaf: Node) -> float:
@@ -349,10 +408,17 @@ class _Check:
         return node.shape == () and not any(u in self.gradients for u in self.graph.users(node))
 
 
-def _error(
-    below: Array, above: Array, slope: Array | float, size: float
-) -> tuple[float, float, float]:
-    """(error, numeric, symbolic) from what changes at -STEP and at STEP, element by element.
+def _longer(
+    way: tuple[tuple[int, float], list[_Found]], found: _Found, tolerance: float
+) -> tuple[tuple[int, float], list[_Found]]:
+    """``way`` and one edge more: how many rules are wrong on it, and by how much."""
+    (wrong, error), before = way
+    here = min(_rank(found[0]), 1.0)
+    return (wrong + (not found[0] <= tolerance), error + here), [*before, found]
+
+
+def _error(below: Array, above: Array, slope: Array | float, size: float) -> _Found:
+    """The error from what changes at -STEP and at STEP, element by element.
 
     slope: the symbolic derivative, element by element of the input; size: of what was changed.
     """
@@ -370,5 +436,5 @@ def _error(
 
 
 def _rank(error: float) -> float:
-    """NaN is the worst."""
+    """To compare errors by: NaN is the worst."""
     return float("inf") if error != error else error

@@ -84,8 +84,10 @@ class Pow(Binary):
         if isinstance(b.op, Constant) and b.ndim == 0 and b.op.value != 0:
             exponent = float(b.op.value)
             return g * (pow(a, exponent - 1) * exponent), None
-        left = where(equal(b, 0), 0.0, b * pow(a, b - 1))
-        right = where(equal(a, 0), 0.0, y * log(a))
+        # What is not chosen must be finite too: its own gradient is 0 times its slope.
+        flat, zero = equal(b, 0), equal(a, 0)
+        left = where(flat, 0.0, b * pow(where(flat, 1.0, a), b - 1))
+        right = where(zero, 0.0, y * log(where(zero, 1.0, a)))
         return g * left, g * right
 
 

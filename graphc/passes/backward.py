@@ -111,8 +111,7 @@ def differentiate(
             gradients[node] = gradient
             if is_edge(node):
                 continue  # backpropagation as if the weight were not shared: share() sums
-            answers = list(node.op.grad(node, gradient)) if node.inputs else []
-            _check_arity(node, answers)
+            answers = _answers(node, gradient)
             for position in reversed(range(len(answers))):
                 source, answer = node.inputs[position], answers[position]
                 if answer is not None and source in on_way:
@@ -147,18 +146,37 @@ def _fit(user: Node, position: int, answer: Node) -> Node:
     return answer if answer.shape == source.shape else reshape(answer, source.shape)
 
 
+def _answers(node: Node, gradient: Node) -> Sequence[Node | None]:
+    """What the node's rule says; whatever goes wrong there is said of the node."""
+    if not node.inputs:
+        return []
+    try:
+        answers = list(node.op.grad(node, gradient))
+    except Exception as error:
+        what = (
+            error.message if isinstance(error, GraphError) else f"{type(error).__name__}: {error}"
+        )
+        kind = type(error) if isinstance(error, GraphError) else GraphError
+        raise kind(
+            f"{node.op.name}: its gradient rule failed: {what}\n  for {describe(node)}",
+            nodes=[node],
+        ) from error
+    _check_arity(node, answers)
+    return answers
+
+
 def _check_arity(node: Node, answers: Sequence[Node | None]) -> None:
     if len(answers) != len(node.inputs):
         raise GraphError(
             f"{node.op.name}: its gradient rule answered {len(answers)} gradients for "
-            f"{len(node.inputs)} inputs",
+            f"{len(node.inputs)} inputs\n  for {describe(node)}",
             nodes=[node],
         )
     for position, answer in enumerate(answers):
         if answer is not None and not isinstance(answer, Node):
             raise GraphError(
                 f"{node.op.name}: its gradient rule answered a {type(answer).__name__} for "
-                f"{node.op.operand(position)}, not a node",
+                f"{node.op.operand(position)}, not a node\n  for {describe(node)}",
                 nodes=[node],
             )
 
@@ -166,7 +184,8 @@ def _check_arity(node: Node, answers: Sequence[Node | None]) -> None:
 def _wrong(user: Node, position: int, answer: Node) -> str:
     return (
         f"{user.op.name}: its gradient rule answered {answer.type} for "
-        f"{user.op.operand(position)}, which is\n  {describe(user.inputs[position])}"
+        f"{user.op.operand(position)}, which is\n  {describe(user.inputs[position])}\n"
+        f"  for {describe(user)}"
     )
 
 

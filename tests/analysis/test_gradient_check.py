@@ -129,19 +129,79 @@ def test_faults_in_random_graphs(seed: int, monkeypatch: pytest.MonkeyPatch) -> 
     assert [each.node for each in found.wrong] == [victim], str(found)
 
 
-def test_a_rule_that_forgets_its_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    """x still has a gradient by the other way: the sum is wrong, and the silent op is named."""
+@pytest.mark.parametrize("still", [True, False], ids=["still wrong", "wrong when built"])
+def test_a_rule_that_forgets_its_input(still: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """x still has a gradient by the other ways: the sum is wrong, and the silent op is named."""
     x = gx.input("x", (4,))
     w = gx.parameter("w", (4,), init=0.7)
     y = gx.tanh(x * w)
-    graph = gx.Graph({"loss": gx.sum(y * w)})
+    graph = gx.Graph({"loss": gx.sum(y * w + gx.sin(y) * gx.exp(y))})
     variables = gx.compile(graph).init(seed=0)
-    wrong = injected(monkeypatch, y, silent, graph)
-    with monkeypatch.context() as patch:
-        patch.setattr(type(y.op), "grad", lambda self, node, gradient: [None])
-        found = gx.gradient_check(wrong, variables, x=[0.5, -1.0, 2.0, 1.0])
-    assert [each.node for each in found.wrong] == [y]
-    assert (found.worst.operand, found.worst.symbolic) == ("x", 0.0)
+    for victim, operand in ((y, "x"), (graph.node("sin"), "x")):
+        wrong = injected(monkeypatch, victim, silent, graph)
+        with monkeypatch.context() as patch:
+            if still:
+                patch.setattr(type(victim.op), "grad", lambda self, node, gradient: [None])
+            found = gx.gradient_check(wrong, variables, x=[0.5, -1.0, 2.0, 1.0])
+        assert [each.node for each in found.wrong] == [victim], str(found)
+        assert (found.worst.operand, found.worst.symbolic) == (operand, 0.0)
+
+
+def test_a_silent_rule_on_the_only_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    v, w = gx.parameter("v", (4,)), gx.parameter("w", (4,))
+    graph = gx.Graph({"loss": gx.sum(gx.tanh(v * 2) + w)})
+    monkeypatch.setattr(type(graph.node("tanh").op), "grad", lambda self, node, gradient: [None])
+    held = {"v": np.array([0.5, -1, 2, 1], np.float32), "w": np.ones(4, np.float32)}
+    for tried in (graph, graph.apply(passes.backward())):
+        found = gx.gradient_check(tried, held)
+        assert [each.name for each in found.wrong] == ["tanh"], str(found)
+
+
+def test_what_was_not_asked_for_is_no_fault() -> None:
+    x, w = gx.input("x", (4,)), gx.parameter("w", (4,), init=0.7)
+    v = gx.parameter("v", (4,), init=0.3)
+    graph = gx.Graph({"loss": gx.sum(gx.tanh(x * v) * w)}).apply(passes.backward(wrt="w"))
+    held = {name: np.ones(4, np.float32) for name in "wv"}
+    found = gx.gradient_check(graph, held, x=[0.5, -1.0, 2.0, 1.0])
+    assert found
+    assert [each.name for each in found] == ["mul_1", "sum"] or len(found) == 2
+
+
+def test_a_rule_that_fails_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = gx.input("x", (4,))
+    graph = gx.Graph({"loss": gx.sum(gx.tanh(x))})
+    victim = graph.node("tanh")
+    for fault in (lambda g: g.nothing, lambda g: g @ g, lambda g: gx.ones((4, 5)) + g):
+        with monkeypatch.context() as patch:
+            patch.setattr(type(victim.op), "grad", lambda self, node, g, fault=fault: [fault(g)])
+            with pytest.raises(gx.GraphError, match="tanh: its gradient rule ") as caught:
+                gx.gradient_check(graph, {}, x=np.ones(4))
+            assert victim in caught.value.nodes
+            assert victim.lines[0] in str(caught.value)
+
+
+def test_a_gradient_that_is_no_number_is_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where another operand of the same node has a right one."""
+    x, y = gx.input("x", (3,)), gx.input("y", (3,))
+    graph = gx.Graph({"loss": gx.sum(x * y)})
+    for wrong in (lambda g, a, b: [g * b, g * a * np.nan], lambda g, a, b: [g * b / 0.0, g * a]):
+        with monkeypatch.context() as patch:
+            rule = lambda self, node, g, wrong=wrong: wrong(g, *node.inputs)  # noqa: E731
+            patch.setattr(type(graph.node("mul").op), "grad", rule)
+            found = gx.gradient_check(graph, {}, x=[1.0, 2.0, 3.0], y=[3.0, 4.0, 0.5])
+        assert [each.name for each in found.wrong] == ["mul"]
+        assert found.overlay()[found.worst.node] == 1.0
+
+
+def test_masks_and_jumps_and_comparisons_are_no_faults() -> None:
+    x, t = gx.input("x", ("N", 4)), gx.input("t", (4,))
+    seen = gx.where(t > 0, x, -np.inf)
+    attention = gx.Graph({"loss": gx.sum(gx.softmax(seen, 1) * x) + gx.sum(gx.max(seen, 1))})
+    given = {"x": [[0.5, -1.0, 2.0, 1.0]], "t": [1.0, 0.0, 1.0, 0.0]}
+    found = gx.gradient_check(attention, {}, inputs=given)
+    assert found, str(found)
+    jumps = gx.Graph({"loss": gx.sum(gx.sign(x) * gx.square(x) + gx.sign(x - 2.0) + gx.sin(x))})
+    assert gx.gradient_check(jumps, {}, x=[[0.0, 2.0, 2.5, -1.0], [0.0, 0.0, 0.0, 0.0]])
 
 
 def test_after_unshare_and_with_decay_and_dropout() -> None:

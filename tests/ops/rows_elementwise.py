@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 import graphc as gx
 from tests.ops.harness import Arg, Row
@@ -50,6 +51,15 @@ ROWS = [
     Row("number-on-the-left", lambda x: 1 - 2 / x, (POSITIVE,), lambda x: 1 - 2 / x),
     Row("maximum-ties", gx.maximum, (TIES, TIES), jnp.maximum),
     Row("minimum-ties", gx.minimum, (TIES, TIES), jnp.minimum),
+    Row("maximum", gx.maximum, (("N", 4), ("N", 4)), jnp.maximum),
+    Row("minimum-broadcast", gx.minimum, (("N", 1, 4), (3, 1)), jnp.minimum),
+    Row("pow-0", lambda x: x**0, (Arg(("N", 9), step=0.5),), lambda x: x**0),
+    Row("pow-scalar-exponent", lambda a, b: a**b, (POSITIVE, Arg((), 0.5, 2.0)), jnp.power),
+    Row("pow-at-zero", lambda a, b: a**b, (Arg(("N", 9), 0, 1, step=0.5),
+        Arg((9,), 1, 3, step=1.0)), jnp.power, second=False),
+    Row("pow-zero-of-zero", lambda a: a ** gx.constant(np.array([0.0, 2.0, 3.0], a.dtype)),
+        (Arg(("N", 3), 0, 1, step=0.5),), lambda a: jnp.concatenate(
+            [jnp.ones_like(a[:, :1]), a[:, 1:2] ** 2, a[:, 2:] ** 3], 1), second=False),
     Row(
         "maximum-broadcast",
         gx.maximum,

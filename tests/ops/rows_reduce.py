@@ -44,6 +44,8 @@ ROWS = [
         lambda x: jnp.mean(x, (2, 3)), sizes=({"N": 1, "H": 3, "W": 2}, {"N": 7, "H": 2, "W": 5})),
     Row("variance", lambda x: gx.mean(gx.square(x - gx.mean(x, 0)), 0), (("N", 3),),
         lambda x: jnp.var(x, 0)),
+    Row("max without ties", lambda x: gx.max(x, 1) * gx.min(x), (("N", 6),),
+        lambda x: jnp.max(x, 1) * jnp.min(x)),
     Row("max of nan", lambda x: gx.max(gx.log(x), 1), (Arg(("N", 6), -1, 1),),
         lambda x: jnp.max(jnp.log(x), 1), grad=False),
     Row("sum of integers", lambda x: gx.sum(x, 1) + gx.max(x, 1) - gx.min(x, 1), (WHOLE,),
