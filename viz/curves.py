@@ -63,9 +63,9 @@ class Chart:
         """PNG, two pixels a point. Raises BackendError: the extra graphc[viz] is missing."""
         return self.figure.png
 
-    def save(self, path: str | Path) -> Path:
-        """Write the chart; the name ends in .svg, .png, .pdf or .json (the numbers)."""
-        return self.figure.save(path)
+    def save(self, path: str | Path, size: tuple[int, int] | None = None) -> Path:
+        """As ``Figure.save``; .json has the numbers."""
+        return self.figure.save(path, size)
 
     def _repr_svg_(self) -> str:
         return self.svg

@@ -6,11 +6,12 @@ every machine.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 
-from graphc.ir.errors import BackendError
+from graphc.ir.errors import BackendError, GraphError
 
 from .style import FONT
 
@@ -58,6 +59,26 @@ def to_pdf(svg: str) -> bytes:
     page.showPage()
     page.save()
     return buffer.getvalue()
+
+
+def check_size(size: tuple[int, int], path: Path) -> None:
+    """Raise GraphError unless ``size`` is one in pixels, and ``path`` a picture that has one."""
+    if path.suffix.lower() not in (".svg", ".png"):
+        raise GraphError(f"save({path.name!r}, size={size}): only .svg and .png have a size")
+    sides = list(size) if isinstance(size, (tuple, list)) else []
+    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 20_000 for side in sides):
+        raise GraphError(
+            f"save({path.name!r}, size={size!r}): (width, height) in pixels, from 1 to 20,000 each"
+        )
+
+
+def resized(svg: str, size: tuple[int, int]) -> str:
+    """``svg`` with this width and height in pixels: what it shows fits into them, undistorted."""
+    head, mark, body = svg.partition("<svg ")
+    tag, close, rest = body.partition(">")
+    for name, pixels in zip(("width", "height"), size, strict=True):
+        tag = re.sub(rf'(?<![-\w]){name}="[^"]*"', f'{name}="{pixels}px"', tag, count=1)
+    return head + mark + tag + close + rest
 
 
 @cache

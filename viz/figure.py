@@ -23,7 +23,7 @@ import numpy as np
 from graphc.ir.errors import GraphError
 
 from .canvas import Canvas, text_width, wrap
-from .export import to_pdf, to_png
+from .export import check_size, resized, to_pdf, to_png
 from .text import clean
 
 Value = int | float | str | bool | list[Any]
@@ -146,19 +146,23 @@ class Figure:
         """PNG, two pixels a point. Raises BackendError: the extra graphc[viz] is missing."""
         return to_png(self.svg)
 
-    def save(self, path: str | Path) -> Path:
+    def save(self, path: str | Path, size: tuple[int, int] | None = None) -> Path:
         """Write the figure; the name ends in .svg, .png, .pdf or .json (the model alone).
 
-        Raises GraphError: another ending; BackendError: a missing extra.
+        size: (width, height) in pixels that an SVG or PNG is scaled to fit, e.g. (1600, 900).
+        Raises GraphError: another ending or size; BackendError: a missing extra.
         """
         path = Path(path)
         ending = path.suffix.lower()
+        if size is not None:
+            check_size(size, path)
+        svg = self.svg if size is None else resized(self.svg, size)
         if ending == ".svg":
-            path.write_text(self.svg, encoding="utf-8")
+            path.write_text(svg, encoding="utf-8")
         elif ending == ".png":
-            path.write_bytes(self.png)
+            path.write_bytes(self.png if size is None else to_png(svg, pixels=1))
         elif ending == ".pdf":
-            path.write_bytes(to_pdf(self.svg))
+            path.write_bytes(to_pdf(svg))
         elif ending == ".json":
             path.write_text(json.dumps(_strict(self.model), indent=1) + "\n", encoding="utf-8")
         else:

@@ -251,6 +251,26 @@ def test_figures_are_saved(tmp_path: Path) -> None:
         figure.save(tmp_path / "a.gif")
 
 
+def test_figures_are_saved_in_a_size(tmp_path: Path) -> None:
+    figure = small()
+    with Image.open(figure.save(tmp_path / "a.png", size=(1600, 900))) as image:
+        assert image.size == (1600, 900)
+        # 300 points are drawn 1600 wide or less, undistorted: the box is twice as wide as high.
+        blue = np.asarray(image.convert("RGB"))[..., 2].astype(int) > 247
+        blue &= np.asarray(image.convert("RGB"))[..., 0] < 230
+    rows, columns = np.flatnonzero(blue.any(1)), np.flatnonzero(blue.any(0))
+    assert columns[-1] - columns[0] == pytest.approx(2 * (rows[-1] - rows[0]), rel=0.05)
+    text = figure.save(tmp_path / "a.svg", size=(1600, 900)).read_text(encoding="utf-8")
+    root = ET.fromstring(text.encode())
+    assert (root.get("width"), root.get("height")) == ("1600px", "900px")
+    assert labels_of(text) == labels_of(figure.svg)
+    for wrong in ((0, 5), (5,), "big", (1.5, 2), (10**6, 1)):
+        with pytest.raises(gx.GraphError, match=r"\(width, height\) in pixels"):
+            figure.save(tmp_path / "a.png", size=wrong)  # type: ignore[arg-type]
+    with pytest.raises(gx.GraphError, match=r"only \.svg and \.png have a size"):
+        figure.save(tmp_path / "a.pdf", size=(10, 10))
+
+
 @pytest.mark.parametrize(("package", "ending"), [("resvg_py", "png"), ("svglib.svglib", "pdf")])
 def test_a_missing_extra_is_told(
     package: str, ending: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
