@@ -49,6 +49,8 @@ def test_both_sides_and_both_terms_are_jaxs(case: int) -> None:
         np.testing.assert_allclose(value, oracle, rtol=1e-12, atol=1e-12)
     assert found.difference <= 1e-12
     np.testing.assert_allclose(found.right, found.first + found.third, rtol=0, atol=0)
+    assert found.numeric.shape == shape
+    np.testing.assert_allclose(found.numeric, first + third, rtol=1e-7, atol=1e-8)
 
 
 def test_the_graphs_show_it() -> None:
@@ -63,6 +65,23 @@ def test_float32_arrays_stay_float32() -> None:
         lambda x, y, z: gx.sum(x * y * z), np.ones(2, np.float32), np.float32(3)
     )
     assert found.left.dtype == np.float32
+    np.testing.assert_allclose(found.numeric, 6.0, rtol=1e-9)
+
+
+def test_the_numeric_side_asks_no_gradient_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    op = type(gx.tanh(gx.input("a", ())).op)
+    monkeypatch.setattr(op, "grad", lambda self, node, gradient: [gradient])
+    found = gx.check_sharing(lambda x, y, z: gx.sum(gx.tanh(x) * z * y), [0.3, 2.0], 1.5)
+    x = np.array([0.3, 2.0])
+    right = 1.5 * (np.tanh(x) + x * (1 - np.tanh(x) ** 2))
+    np.testing.assert_allclose(found.numeric, right, rtol=1e-9)
+    assert found.difference == 0  # both sides are wrong alike
+    assert np.abs(found.left - found.numeric).max() > 0.1
+
+
+def test_what_y_alone_adds_moves_nothing() -> None:
+    found = gx.check_sharing(lambda x, y, z: gx.sum(y) * 2 + gx.sum(x * z), np.ones(3), 2.0)
+    np.testing.assert_allclose(found.numeric, 2.0)
 
 
 def test_mistakes_are_refused() -> None:
