@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +18,7 @@ from .types import F32, TYPES, U32, UNSIGNED, Array, DType, Value, as_type, exte
 WINDOWS = {"shared": 1 << 60, "local": 2 << 60, "param": 3 << 60}
 SPACES = ("global", "shared", "local", "param", "const")
 
+_numbers = itertools.count()  # of the loads, so that memory can remember where each went
 _NAMES = {start >> 60: name for name, start in WINDOWS.items()}
 
 Run = Callable[[Frame], None]
@@ -46,9 +48,11 @@ def access_size(instruction: Instruction) -> tuple[DType, int]:
     return TYPES[kind], count
 
 
-def load(instruction: Instruction, address: Read, slots: list[tuple[int, DType]]) -> Run:
-    """``ld``: the elements go to ``slots``, which have declared types."""
+def load(instruction: Instruction, address: Read, base: int, slots: list[tuple[int, DType]]) -> Run:
+    """``ld``: elements to ``slots``, which have declared types; the address is off ``base``."""
     dtype, count = access_size(instruction)
+    number = next(_numbers)
+    shift = dtype.itemsize.bit_length() - 1
     size = dtype.itemsize * count
     space = space_of(instruction)
 
@@ -66,9 +70,17 @@ def load(instruction: Instruction, address: Read, slots: list[tuple[int, DType]]
 
     def at_shared(frame: Frame, addresses: Value) -> None:
         shared = _shared(frame)
-        at = shared.locate(frame, addresses, size, load=True, store=False, atomic=False)
+        at = shared.load(frame, number, addresses, lambda: addresses, size)
         frame.launch.work.shared_bytes += frame.count * size
-        put(frame, shared.view(dtype), at // dtype.itemsize)
+        put(frame, shared.view(dtype), at >> shift)
+
+    def by_name(frame: Frame) -> None:
+        # The register's array is the same as long as nobody writes it: then so are the places.
+        shared = _shared(frame)
+        values = frame.values
+        at = shared.load(frame, number, values[base], lambda: address(values), size)
+        frame.launch.work.shared_bytes += frame.count * size
+        put(frame, shared.view(dtype), at >> shift)
 
     def at_local(frame: Frame, addresses: Value) -> None:
         if frame.local is None:
@@ -87,6 +99,8 @@ def load(instruction: Instruction, address: Read, slots: list[tuple[int, DType]]
         "global": at_global, "const": at_global, "shared": at_shared, "local": at_local,
         "param": at_param,
     }  # fmt: skip
+    if space == "shared":
+        return by_name
     return _bound(spaces, space, address, [s for s, _ in slots])
 
 
@@ -120,7 +134,7 @@ def store(instruction: Instruction, address: Read, slots: list[int]) -> Run:
 
     def at_shared(frame: Frame, addresses: Value) -> None:
         shared = _shared(frame)
-        at = shared.locate(frame, addresses, size, load=False, store=True, atomic=False)
+        at = shared.store(frame, addresses, size)
         frame.launch.work.shared_bytes += frame.count * size
         put(frame, shared.view(bits), at // dtype.itemsize)
 
@@ -222,7 +236,7 @@ def atomic(
 
     def at_shared(frame: Frame, addresses: Value) -> None:
         shared = _shared(frame)
-        at = shared.locate(frame, addresses, size, load=True, store=True, atomic=True)
+        at = shared.atomic(frame, addresses, size)
         apply(frame, shared.view(dtype), at // size)
 
     def refuse(frame: Frame, addresses: Value) -> None:

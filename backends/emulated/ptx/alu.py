@@ -49,6 +49,8 @@ def operation(opcode: tuple[str, ...]) -> Operation | None:
     name, kind = opcode[0], opcode[-1]
     if name == "cvt":
         return _convert(opcode)
+    if name == "set":
+        return _set(opcode)
     dtype = TYPES.get(kind)
     if dtype is None:
         return None
@@ -201,6 +203,7 @@ def _integer(opcode: tuple[str, ...], dtype: DType) -> Operation | None:
             lambda a, b, c: c + (np.maximum(a, b) - np.minimum(a, b)).astype(dtype), three
         ),
         "popc": Operation(lambda a: np.bitwise_count(a).astype(U32), (dtype,)),
+        "bfind": Operation(_find("shiftamt" in opcode, bits), (dtype,)),
         "clz": Operation(lambda a: (bits - _length(a)).astype(U32), (dtype,)),
         "brev": Operation(lambda a: _reverse(a, bits), (dtype,)),
         "bfi": Operation(_insert, (dtype, dtype, U32, U32)),
@@ -264,6 +267,19 @@ def _length(a: Value) -> Value:
         found = found + np.where(big, np.uint32(step), np.uint32(0))
         x = np.where(big, x >> np.uint64(step), x)
     return found + (x > 0).astype(U32)
+
+
+def _find(as_shift: bool, bits: int) -> Function:
+    """The place of the highest bit that is not the sign's; all ones where there is none."""
+
+    def function(a: Value) -> Value:
+        if a.dtype.kind == "i":
+            a = np.where(a < 0, ~a, a)
+        length = _length(a)
+        place = np.uint32(bits) - length if as_shift else length - np.uint32(1)
+        return np.where(length == 0, np.uint32(0xFFFFFFFF), place).astype(U32)
+
+    return function
 
 
 def _reverse(a: Value, bits: int) -> Value:
@@ -383,6 +399,16 @@ def _compare(how: str, *, floating: bool) -> Function | None:
     if floating and how == "ne":  # ordered, unlike NumPy's
         return lambda a, b: (a != b) & ~np.isnan(a) & ~np.isnan(b)
     return _COMPARE.get(how)
+
+
+def _set(opcode: tuple[str, ...]) -> Operation | None:
+    """A comparison whose result is 1.0, or all bits."""
+    found, want = comparison((*opcode[:-2], opcode[-1])), TYPES.get(opcode[-2])
+    if found is None or want is None or {"and", "or", "xor"} & set(opcode):
+        return None
+    compare = found.function
+    yes = want.type(1) if want.kind == "f" else want.type(-1 & (2 ** (8 * want.itemsize) - 1))
+    return Operation(lambda a, b: np.where(compare(a, b), yes, want.type(0)), found.reads)
 
 
 # -- conversions ----------------------------------------------------------------------------------

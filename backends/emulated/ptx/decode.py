@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ....ir.errors import BackendError
-from . import access, alu, warp
+from . import access, alu, carry, warp
 from .access import WINDOWS
 from .flow import Block, End, Step, analyse
 from .frame import Frame
@@ -33,6 +33,7 @@ class Code:
         self.initial: list[Value] = [dtype.type(0) for dtype in function.slots]
         self.slots = list(function.slots)
         self.constants: dict[tuple[str, DType], int] = {}
+        self.param_slots: dict[tuple[str, int], int] = {}  # of calls: name and offset
         self.variables: dict[int, str] = {}  # slot -> variable of the module
         self.local_bytes = function.local_bytes
         self.static_shared = _up(module_shared(module), 16) + function.shared_bytes
@@ -45,7 +46,7 @@ class Code:
 
     def params(self, name: str) -> list[tuple[tuple[str, int], int]]:
         """The slots of a call parameter, by offset."""
-        return [item for item in self.function.param_slots.items() if item[0][0] == name]
+        return [item for item in self.param_slots.items() if item[0][0] == name]
 
     # -- slots ------------------------------------------------------------------------------------
 
@@ -188,6 +189,9 @@ class Code:
                 return found
         if name in ("shfl", "vote", "activemask", "match", "redux", "elect"):
             return [warp.step(self, i)]
+        with_carry = carry.step(self, i)
+        if with_carry is not None:
+            return [with_carry]
         if name == "call":
             return [self._call(i)]
         if name == "trap":
@@ -359,7 +363,7 @@ class Code:
         self._shared_unit(i, dtype.itemsize)
         address, needs = self.address(where, i.line)
         writes = tuple(s for s, _ in slots if s >= 0)
-        return Step(access.load(i, address, slots), needs, writes, i)
+        return Step(access.load(i, address, needs[0], slots), needs, writes, i)
 
     def _store_step(self, i: Instruction) -> Step:
         dtype, _ = access.access_size(i)
@@ -389,7 +393,7 @@ class Code:
         return None if of_kernel else (name, operand.offset)
 
     def _param_slot(self, name: str, offset: int, dtype: DType) -> int:
-        slots = self.function.param_slots
+        slots = self.param_slots
         if (name, offset) not in slots:
             bits = UNSIGNED[dtype.itemsize]
             slots[name, offset] = self._new(bits, bits.type(0))
@@ -468,7 +472,7 @@ def _parts(operand: Operand) -> tuple[Operand, ...]:
 
 def _immediate(text: str, dtype: DType) -> Value:
     if dtype == BOOL:
-        return np.bool_(int(text, 0) != 0)
+        return np.bool_(text != "carry" and int(text, 0) != 0)
     prefix = text[:2].lower()
     if prefix in ("0f", "0d"):
         width = U32 if prefix == "0f" else U64

@@ -17,9 +17,10 @@ from ..counters import KernelCounts
 from ..errors import DeviceFault
 from .decode import Code
 from .flow import Block
-from .frame import SECTOR, Frame, Launch, Local, Shared
+from .frame import SECTOR, Frame, Launch, Local
 from .memory import AccessError, Heap
 from .parser import Instruction, Module
+from .shared import Shared
 from .types import U32, Array, Value
 
 LANES = 1 << 14  # that run in step; registers of this many lanes stay in the cache
@@ -332,7 +333,7 @@ class _Run:
             count = int(np.count_nonzero(found))
             frame.launch.work.barriers += count
             if frame.shared is not None:
-                frame.shared.barrier(None if whole else np.flatnonzero(found))
+                frame.shared.barrier(frame, None if whole else np.flatnonzero(found))
             self._go(at, lanes)
 
     def _met(self, frame: Frame) -> None:

@@ -95,7 +95,6 @@ class Function:
     labels: dict[str, int] = field(default_factory=dict)
     shared: dict[str, Variable] = field(default_factory=dict)
     local: dict[str, Variable] = field(default_factory=dict)
-    param_slots: dict[tuple[str, int], int] = field(default_factory=dict)
     special: dict[str, int] = field(default_factory=dict)  # %tid.x … -> slot
     shared_bytes: int = 0
     local_bytes: int = 0
@@ -288,7 +287,7 @@ class _Body:
             elif (label := re.compile(r"([\w$]+)\s*:(?!:)").match(body, at)) is not None:
                 self.function.labels[label[1]] = len(self.function.code)
                 at = label.end()
-            elif body.startswith((".loc", ".file"), at):
+            elif re.compile(r"\.(loc|file)\s").match(body, at):
                 end = body.find("\n", at)
                 end = size if end < 0 else end
                 self.location(body[at:end])

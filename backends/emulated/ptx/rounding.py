@@ -13,8 +13,9 @@ import numpy as np
 
 from .types import F16, F32, F64, U16, U32, U64, Array, DType, Value, as_type
 
-_LOW = np.uint64(0x1FFFFFFF)  # what float32 cuts off a float64
-_TIE = np.uint64(0x10000000)
+_CUT = np.uint64(35)  # float32 cuts the last 29 bits off a float64
+_TIE = np.uint64(1 << 63)
+_SUBNORMAL = np.uint32(0x01000000)  # twice the smallest normal float32, which rounding may reach
 _SPLIT = 134217729.0  # 2^27 + 1, Dekker's
 
 
@@ -63,14 +64,17 @@ def fma(a: Value, b: Value, c: Value, dtype: DType, mode: str = "rn") -> Value:
     s = p + c
     # Rounding twice differs from rounding once only where the first result lies half way between
     # two float32 and was itself inexact; below float32's normal range "half way" lies elsewhere.
-    half = ((as_type(s, U64) & _LOW) == _TIE) | (np.abs(s) < 2.4e-38)
-    if np.any(half):
+    found = s.astype(F32)
+    half = (as_type(s, U64) << _CUT) == _TIE
+    size = as_type(found, U32) << np.uint32(1)
+    if np.min(size) <= _SUBNORMAL:
+        half = half | ((size <= _SUBNORMAL) & (s != 0))
+    if half.any():
         if s.ndim == 0:
-            s = odd_sum(p, c)
-        else:
-            p, c = np.broadcast_to(p, s.shape)[half], np.broadcast_to(c, s.shape)[half]
-            s[half] = odd_sum(p, c)
-    return s.astype(F32)
+            return odd_sum(p, c).astype(F32)
+        p, c = np.broadcast_to(p, s.shape)[half], np.broadcast_to(c, s.shape)[half]
+        found[half] = odd_sum(p, c).astype(F32)
+    return found
 
 
 def _fma64(a: Value, b: Value, c: Value) -> Value:
