@@ -132,6 +132,7 @@ if TYPE_CHECKING:
     from graphc.analysis.equivariance import equivariance
     from graphc.analysis.gradient_check import gradient_check
     from graphc.analysis.moments import moments
+    from graphc.analysis.projective_field import projective_field
     from graphc.analysis.receptive_field import receptive_field, receptive_fields
     from graphc.analysis.repair import repair
     from graphc.analysis.sharing import check_sharing
@@ -164,6 +165,7 @@ _FROM = {
     "interpret": "graphc.compiler.interpret",
     "load": "graphc.train.checkpoint",
     "moments": "graphc.analysis.moments",
+    "projective_field": "graphc.analysis.projective_field",
     "receptive_field": "graphc.analysis.receptive_field",
     "receptive_fields": "graphc.analysis.receptive_field",
     "repair": "graphc.analysis.repair",
@@ -299,6 +301,7 @@ __all__ = [
     "parse",
     "passes",
     "pow",
+    "projective_field",
     "random_uniform",
     "receptive_field",
     "receptive_fields",

@@ -8,6 +8,7 @@ from graphc.analysis.equivariance import Break, Equivariance, equivariance
 from graphc.analysis.gradient_check import GradientCheck, NodeCheck, gradient_check
 from graphc.analysis.moments import Moments, NodeMoments, moments
 from graphc.analysis.progressions import Progressions
+from graphc.analysis.projective_field import ProjectiveField, projective_field
 from graphc.analysis.receptive_field import (
     ReceptiveField,
     ReceptiveFields,
@@ -30,6 +31,7 @@ __all__ = [
     "NodeCost",
     "NodeMoments",
     "Progressions",
+    "ProjectiveField",
     "ReceptiveField",
     "ReceptiveFields",
     "Sharing",
@@ -40,6 +42,7 @@ __all__ = [
     "equivariance",
     "gradient_check",
     "moments",
+    "projective_field",
     "receptive_field",
     "receptive_fields",
     "repair",

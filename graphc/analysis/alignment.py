@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from graphc.analysis import hulls
+from graphc.analysis import hulls, regions
 from graphc.analysis.hulls import View, Views
 from graphc.analysis.quasi import zero
 from graphc.analysis.reads import Edge
@@ -53,21 +53,45 @@ class Step:
 @dataclass(frozen=True)
 class Certificate:
     """Why a node is aligned: a stride and a centre for each node on the way to it, such that every
-    edge carries its source's onto its user's. ``holds()`` checks edge by edge, each on its own."""
+    edge carries its source's onto its user's. Where no rule tells how a node's view moves (maps
+    beside each other), all its units are the proof. ``holds()`` checks it, edge by edge, each on
+    its own, then unit by unit where that is needed."""
 
     node: Node
     wrt: Node
     steps: tuple[Step, ...]
+    _claim: Views
     _way: Way
 
     def holds(self) -> bool:
-        """Whether each edge agrees with the two steps that it connects."""
+        """Whether each edge agrees with the two steps that it connects, and each unit."""
         known = {step.node: step for step in self.steps}
         for edge in self._way.edges:
             if edge.source not in known or edge.user not in known:
                 return False
             seen = hulls.follow(known[edge.source].views, edge, self._way.sizes)
-            if not all(map(_centred_alike, seen, known[edge.user].views)):
+            for found, claimed in zip(seen, known[edge.user].views, strict=True):
+                regular = not any(isinstance(v, hulls.Irregular) for v in (found, claimed))
+                if regular and not _centred_alike(found, claimed):
+                    return False
+        irregular = any(
+            isinstance(v, hulls.Irregular) or (isinstance(v, tuple) and any(t.mixed for t in v))
+            for v in known[self.node].views
+        )
+        return not irregular or all(map(self._unit_holds, self._units()))
+
+    def _units(self) -> list[tuple[int, int]]:
+        height, width = (1, 1, *self._way.shape(self.node))[-2:]
+        return [*((y, 0) for y in range(height)), *((0, x) for x in range(width))]
+
+    def _unit_holds(self, unit: tuple[int, int]) -> bool:
+        seen = self._way.back({-2: unit[0], -1: unit[1]}, clip=False)
+        for axis, view in zip((-2, -1), self._claim, strict=True):
+            positions = regions.along(seen, axis)
+            if isinstance(view, tuple) and hulls.around(view, unit) != (
+                positions.first,
+                positions.last,
+            ):
                 return False
         return True
 
@@ -108,8 +132,9 @@ class Counterexample:
 
     ``paths``: the nodes of the two, from where they part to where they meet. ``kind``: "centre"
     (all units are off by ``offset``), "stride" (they drift apart), "phase" (it depends on the
-    unit's phase, as after a transposed convolution), "whole" (one way sees everything), "axes" (one
-    is transposed), "units" (units differ in another way). ``offset``: by how many pixels (rows,
+    unit's phase, as after a transposed convolution; ``offset`` is from where a view that moves
+    evenly would be), "whole" (one way sees everything), "axes" (one is transposed), "units" (units
+    differ in another way). ``offset``: by how many pixels (rows,
     columns) the second way's centre lies after the first's at ``unit``, None where it has none.
     ``size``: the smallest (height, width) of ``wrt`` at which it shows, ``unit``: the first unit
     (y, x) of ``meeting`` there, ``boxes``: (top, left, bottom, right) that it sees by either way,
@@ -159,11 +184,11 @@ class Counterexample:
 # -- looking for it -------------------------------------------------------------------------------
 
 
-def certificate(survey: Survey, way: Way) -> Certificate:
+def certificate(survey: Survey, way: Way, claim: Views) -> Certificate:
     """The proof for a node that is aligned."""
     between = {way.wrt, *(edge.user for edge in way.edges)}
     steps = [Step(node, seen.views) for node, seen in survey.seen.items() if node in between]
-    return Certificate(way.node, way.wrt, tuple(steps), way)
+    return Certificate(way.node, way.wrt, tuple(steps), claim, way)
 
 
 def parted(survey: Survey, apart: Apart) -> tuple[tuple[Node, ...], tuple[Node, ...]]:

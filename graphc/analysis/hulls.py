@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from graphc.analysis.quasi import Zero, zero
 from graphc.analysis.reads import BROADCAST, POINT, Edge, Links, links
 from graphc.ir import dims
 from graphc.ir.dims import Dim, Size
-from graphc.ir.window import AxisWindow
+from graphc.ir.window import AxisWindow, Windowed
 
 Span: TypeAlias = tuple[Size, Size]
 # A table of more phases times taps than this is not made: units are looked at one by one.
@@ -29,12 +29,15 @@ class Track:
     """What units see along one axis of ``wrt``, by their position along ``axis`` of the node.
 
     ``axis`` is counted from the right. Unit ``m·period + phase`` sees from ``table[phase][0] +
-    m·advance`` to ``table[phase][1] + m·advance``, or nothing where the entry is None.
+    m·advance`` to ``table[phase][1] + m·advance``, or nothing where the entry is None. ``mixed``:
+    axes of the node along which maps that see differently stand beside each other: the spans are
+    around what all of them see.
     """
 
     axis: int
     advance: int
     table: tuple[Span | None, ...]
+    mixed: tuple[int, ...] = ()
 
     @property
     def period(self) -> int:
@@ -116,6 +119,33 @@ def _over(view: View, edge: Edge, found: Links | None, sizes: Mapping[str, int])
 def _step(
     view: Track, edge: Edge, found: Links, sizes: Mapping[str, int]
 ) -> Track | Whole | Irregular:
+    moved = _moved(view, edge, found, sizes)
+    if not isinstance(moved, Track) or not view.mixed:
+        return moved
+    mixed = []
+    for axis in view.mixed:
+        user_axis, window = found[axis]
+        if user_axis is None:
+            continue  # all of them are read
+        mixed.append(user_axis - edge.user.ndim)
+        if window is POINT or _keeps_all(window, edge, axis, mixed[-1]):
+            continue
+        return Irregular((moved.axis, mixed[-1]))  # which of them are read, no track tells
+    return replace(moved, mixed=tuple(mixed))
+
+
+def _keeps_all(window: AxisWindow, edge: Edge, axis: int, user_axis: int) -> bool:
+    """Whether every position of the source is one of the user's: a concatenation, a padding."""
+    more = edge.user.shape[user_axis] - edge.source.shape[axis]
+    plain = window.size == window.stride == window.up == window.per == 1
+    return (
+        plain and isinstance(more, int) and isinstance(window.pad, int) and 0 <= window.pad <= more
+    )
+
+
+def _moved(
+    view: Track, edge: Edge, found: Links, sizes: Mapping[str, int]
+) -> Track | Whole | Irregular:
     if -view.axis > len(found):
         return view  # it moves along no axis
     user_axis, window = found[view.axis]
@@ -132,6 +162,15 @@ def _step(
     if not isinstance(taps, int):
         return Irregular((axis,), min(taps.names()))
     return _windowed(view, axis, window, taps, pad)
+
+
+def beside(edge: Edge) -> int | None:
+    """The axis of the user along which other inputs stand beside this one."""
+    if isinstance(edge.rule, Windowed):
+        for axis, window in edge.rule.axes:
+            if any(window.ends):
+                return axis
+    return None
 
 
 def _carried(axes: tuple[int, ...], edge: Edge, found: Links | None) -> tuple[int, ...]:
@@ -175,12 +214,12 @@ def _windowed(
             position, rest = divmod(phase * stride + tap * gap - pad, up)
             if rest == 0 and (seen := view.at(position)) is not None:
                 spans.append(seen)
-        table.append(_hull(spans))
+        table.append(hull(spans))
     return reduced(Track(axis, count * stride // (up * period) * advance, tuple(table)))
 
 
-def _hull(spans: list[Span]) -> Span | None:
-    """Around spans whose symbolic parts are the same."""
+def hull(spans: list[Span]) -> Span | None:
+    """First and last of spans whose symbolic parts are the same."""
     if not spans:
         return None
     base = spans[0][0]
@@ -200,7 +239,7 @@ def reduced(track: Track) -> Track:
         if period % count or (track.advance * count) % period:
             continue
         step = track.advance * count // period
-        part = Track(track.axis, step, track.table[:count])
+        part = replace(track, advance=step, table=track.table[:count])
         if all(part.at(u) == track.table[u] for u in range(period)):
             return part
     return track
@@ -208,8 +247,10 @@ def reduced(track: Track) -> Track:
 
 def _reshaped(view: Track, edge: Edge, sizes: Mapping[str, int]) -> Track | Irregular:
     """Axes that are split or merged (upsampling does both)."""
-    if view.advance == 0 and view.period == 1:
+    if view.advance == 0 and view.period == 1 and not view.mixed:
         return view
+    if view.mixed:
+        return Irregular(tuple(range(-edge.user.ndim, 0)))
     out = [known(size, sizes) for size in edge.user.shape]
     inside = [known(size, sizes) for size in edge.source.shape]
     outs, ins = _group(out, inside, len(inside) + view.axis)
@@ -295,8 +336,13 @@ class Difference:
     when: Zero | None = None  # of ``twice`` where it is symbolic: at which sizes they agree
 
 
-def join(one: View, other: View, axis: int) -> tuple[View, Difference | None]:
-    """What is seen by either of two ways, and how their centres differ if they do."""
+def join(
+    one: View, other: View, axis: int, apart_by: int | None = None
+) -> tuple[View, Difference | None]:
+    """What is seen by either of two ways, and how their centres differ if they do.
+
+    apart_by: the axis of the node along which the two stand beside each other.
+    """
     if isinstance(one, Irregular) or isinstance(other, Irregular):
         axes = {a for v in (one, other) for a in _axes(v)}
         sizes = [v.size for v in (one, other) if isinstance(v, Irregular) and v.size is not None]
@@ -317,6 +363,8 @@ def join(one: View, other: View, axis: int) -> tuple[View, Difference | None]:
             tracks.append(track)
     if len(tracks) > MOST_TRACKS:
         return Irregular(tuple({track.axis: None for track in tracks})), apart
+    if apart_by is not None:
+        tracks = [replace(t, mixed=tuple(sorted({*t.mixed, apart_by}))) for t in tracks]
     return tuple(tracks), apart
 
 
@@ -345,7 +393,8 @@ def _joined(one: Track, other: Track, axis: int) -> tuple[Track | None, Differen
         apart.append((b[0] + b[1]) - (a[0] + a[1]))
         table.append(_union(a, b))
     advance = one.advance * (period // one.period)
-    track = reduced(Track(one.axis if one.advance else other.axis, advance, tuple(table)))
+    mixed = tuple(sorted({*one.mixed, *other.mixed}))
+    track = reduced(Track(one.axis if one.advance else other.axis, advance, tuple(table), mixed))
     differs = [twice for twice in apart if twice != 0]
     if not differs:
         return track, None

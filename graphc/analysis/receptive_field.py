@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from graphc.analysis import alignment, hulls, regions
-from graphc.analysis.alignment import Certificate, Counterexample
+from graphc.analysis.alignment import Certificate, Counterexample, Shown
 from graphc.analysis.hulls import Track, View
 from graphc.analysis.progressions import Progressions
 from graphc.analysis.regions import Region
@@ -69,15 +69,31 @@ class ReceptiveField:
         """Rows and columns, as far as they follow the unit's row or column."""
         found: list[View] = []
         for axis, view in zip((-2, -1), self._seen.views, strict=True):
-            if isinstance(view, hulls.Irregular):
+            if isinstance(view, tuple) and any(a >= -2 for t in view for a in t.mixed):
+                found.append(self._unit_by_unit(axis))
+            elif isinstance(view, hulls.Irregular):
                 if view.size is not None:
                     raise unknown(self.wrt, view.size)
                 found.append(self._unit_by_unit(axis))
             elif isinstance(view, tuple) and any(t.axis < -2 and t.advance for t in view):
-                found.append(hulls.WHOLE)  # it moves along another axis, all of which is asked for
+                found.append(self._all_along(view))
             else:
                 found.append(view)
         return found[0], found[1]
+
+    def _all_along(self, view: tuple[Track, ...]) -> View:
+        """Tracks that move along another axis than rows and columns, all of which is asked for."""
+        still: list[Track] = []
+        for track in view:
+            if track.axis >= -2 or not track.advance:
+                still.append(track)
+                continue
+            count = extent(self.node, track.axis, self._survey.sizes)
+            if isinstance(count, Dim):
+                return hulls.WHOLE
+            span = hulls.hull([s for s in map(track.at, range(count)) if s is not None])
+            still.append(Track(-1, 0, (span,)))
+        return tuple(dict.fromkeys(still))
 
     def _unit_by_unit(self, axis: int) -> View:
         """What the first units of the map see along an axis, one by one."""
@@ -225,7 +241,7 @@ class ReceptiveField:
         from graphc.analysis.repair import advice
 
         if self.aligned:
-            return alignment.certificate(self._survey, self._way)
+            return alignment.certificate(self._survey, self._way, self._views)
         apart = self._apart
         if apart is None:
             return self._by_phase()
@@ -244,25 +260,36 @@ class ReceptiveField:
     def _by_phase(self) -> Counterexample:
         """Unaligned by itself: one way, whose field does not move evenly."""
         path = self._survey.path(self._last_edge)
-        rows, columns = (not _moves_evenly(view) for view in self._views)
         kind = "phase" if all(isinstance(v, (tuple, hulls.Whole)) for v in self._views) else "units"
-        offset = boxes = size = None
-        unit = (1 if rows else 0, 1 if columns else 0)
-        try:
-            size = tuple(int(extent(self.wrt, a, self._survey.sizes)) for a in (-2, -1))  # type: ignore[arg-type]
-            first, then = self.box(0, 0, clip=False), self.box(*unit, clip=False)
-            if first is not None and then is not None:
-                boxes = (first, then)
-                offset = tuple(
-                    Fraction(then[i] + then[i + 2] - first[i] - first[i + 2], 2) for i in (0, 1)
-                )
-        except (GraphError, TypeError):
-            pass  # a map of one unit, or of a size that is not given
+        shown = self._uneven() if kind == "phase" else None
         return Counterexample(
             self.node, self.wrt, self.node, (path, path), kind,
-            offset, size, unit, boxes, None, None,  # type: ignore[arg-type]
-            "no padding repairs it: what a unit sees depends on its phase",
+            shown.offset if shown else None, shown.size if shown else None,
+            shown.unit if shown else (0, 0), shown.boxes if shown else None,
+            None, None, "no padding repairs it: what a unit sees depends on its phase",
         )  # fmt: skip
+
+    def _uneven(self) -> Shown | None:
+        """The first unit that is not where an even movement from unit (0, 0) puts it."""
+        try:
+            shape = (1, 1, *self._way.shape(self.node))[-2:]
+            size = (1, 1, *self._way.shape(self.wrt))[-2:]
+        except GraphError:
+            return None
+        first = self.box(0, 0, clip=False)
+        units = [(y, 0) for y in range(shape[0])] + [(0, x) for x in range(shape[1])]
+        for unit in sorted(units, key=sum):
+            box = self.box(*unit, clip=False)
+            if first is None or box is None:
+                continue
+            offset = [Fraction(box[i] + box[i + 2] - first[i] - first[i + 2], 2) for i in (0, 1)]
+            for axis, view in enumerate(self._views):
+                if isinstance(view, tuple) and view[0].axis >= -2:
+                    moved = unit[2 + view[0].axis] * Fraction(view[0].advance, view[0].period)
+                    offset[axis] -= moved
+            if any(offset):
+                return Shown((size[0], size[1]), unit, (offset[0], offset[1]), (first, box))
+        return None
 
     # -- sets ---------------------------------------------------------------------------------
 
@@ -286,7 +313,7 @@ class ReceptiveField:
         views = self._views
         if any(isinstance(view, hulls.Irregular) for view in views):
             seen = self._way.back(self._unit(y, x), clip=False)
-            return _box(seen) if seen else None
+            return box_of(seen) if seen else None
         ends: list[tuple[Size, Size]] = []
         at = (self._place(-2, y, "row"), self._place(-1, x, "column"))
         for axis, view in zip((-2, -1), views, strict=True):
@@ -315,7 +342,7 @@ class ReceptiveField:
         """
         if clip:
             seen = self.region(y, x)
-            return _box(seen) if seen else None
+            return box_of(seen) if seen else None
         hull = self.hull(y, x)
         if hull is None:
             return None
@@ -326,11 +353,11 @@ class ReceptiveField:
 
     def row_set(self, y: int) -> Progressions:
         """The rows of ``wrt`` that units of row ``y`` see, as arithmetic progressions."""
-        return _project(self.region(y, None), -2)
+        return project(self.region(y, None), -2)
 
     def column_set(self, x: int) -> Progressions:
         """The columns of ``wrt`` that units of column ``x`` see, as arithmetic progressions."""
-        return _project(self.region(None, x), -1)
+        return project(self.region(None, x), -1)
 
     def rows(self, y: int) -> tuple[int, ...]:
         """The rows of ``wrt`` that units of row ``y`` see, sorted, holes left out."""
@@ -404,14 +431,16 @@ def _before(view: View) -> Size:
     return 0
 
 
-def _project(seen: Region, axis: int) -> Progressions:
+def project(seen: Region, axis: int) -> Progressions:
+    """The rows or columns of a region."""
     if seen and len(seen[0]) < -axis:
         return Progressions.span(0, 0)  # a vector is one row
     return regions.along(seen, axis)
 
 
-def _box(seen: Region) -> Box:
-    rows, columns = _project(seen, -2), _project(seen, -1)
+def box_of(seen: Region) -> Box:
+    """The smallest box around a region that is not empty."""
+    rows, columns = project(seen, -2), project(seen, -1)
     return rows.first, columns.first, rows.last, columns.last
 
 

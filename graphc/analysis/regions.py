@@ -138,7 +138,14 @@ def _regroup(sets: Sequence[Progressions], out: list[int], inside: list[int]) ->
     flat = np.zeros(1, np.int64)
     for positions, size in zip(sets, out, strict=True):
         flat = (flat[:, None] * size + positions.array()).ravel()
-    return _unflattened(np.unique(flat), inside)
+    # Axes of one position hold it always; before another they would end what goes on for ever.
+    found = []
+    for parts in _unflattened(np.unique(flat), [inside[i] for i in wide_in]):
+        product = [Progressions.span(0, 0)] * len(inside)
+        for at, part in zip(wide_in, parts, strict=True):
+            product[at] = part
+        found.append(tuple(product))
+    return found
 
 
 def _unflattened(flat: Numbers, inside: Sequence[int]) -> list[Product]:

@@ -117,8 +117,9 @@ def _arrive(node: Node, seen: Mapping[Node, Seen], sizes: Mapping[str, int]) -> 
         apart, unsure = found.apart or source.apart, found.unsure
         if source.unsure and source.unsure != unsure:
             unsure = (*unsure, *(each for each in source.unsure if each not in unsure))
-        rows, row_apart = hulls.join(found.views[0], views[0], 0)
-        columns, column_apart = hulls.join(found.views[1], views[1], 1)
+        beside = hulls.beside(edge)
+        rows, row_apart = hulls.join(found.views[0], views[0], 0, beside)
+        columns, column_apart = hulls.join(found.views[1], views[1], 1, beside)
         differences = tuple(d for d in (row_apart, column_apart) if d is not None)
         if differences and found.edge is not None:
             new = Apart(node, found.edge, edge, differences)

@@ -256,6 +256,8 @@ def _kernel(weight: Node) -> tuple[int, int]:
 def _group_channels(weight: Node, groups: int) -> AxisWindow:
     """A channel of the result reads every channel of the image that is in its group."""
     filters, channels = (evaluate(size, {}) for size in weight.shape[:2])
+    if groups == 1:
+        return AxisWindow(channels, stride=0)
     return AxisWindow(channels, stride=channels, per=filters // groups)
 
 
@@ -327,9 +329,12 @@ class Conv2dInputGrad(Convolution):
     def receptive(self, node: Node) -> Sequence[Receptive]:
         weight = node.inputs[1]
         rows, columns = self.sweeps(self.size, _kernel(weight))
-        forwards = _group_channels(weight, self.groups)
-        filters = weight.type.concrete({})[0] // self.groups
-        channels = AxisWindow(filters, stride=filters, per=forwards.stride)
+        filters, each = weight.type.concrete({})[:2]
+        if self.groups == 1:
+            channels = AxisWindow(filters, stride=0)
+        else:
+            filters //= self.groups
+            channels = AxisWindow(filters, stride=filters, per=each)
         return [windowed(rows.window_back(), columns.window_back(), (-3, channels)), Everything()]
 
     def cost(self, node: Node, sizes: Mapping[str, int]) -> Cost:
