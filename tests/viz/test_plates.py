@@ -152,9 +152,8 @@ def test_colour_images_symbolic_sizes_and_fixed_batches() -> None:
 
 def test_ties_take_the_first_image() -> None:
     x = gx.input("x", ("N", 1, 3, 3))
-    figure = viz.plate(
-        gx.Graph({"y": gx.relu(x)}), {}, "y", np.ones((2, 1, 3, 3), "float32"), top=4
-    )
+    images = np.ones((99, 1, 3, 3), "float32")
+    figure = viz.plate(gx.Graph({"y": gx.relu(x)}), {}, "y", images, top=4)
     assert [(p["image"], p["unit"]) for p in figure.model["rows"][0]["places"]] == [
         (0, [0, 0]), (0, [0, 1]), (0, [0, 2]), (0, [1, 0]),
     ]  # fmt: skip

@@ -203,6 +203,14 @@ def test_the_gradient_figure_says_both_sums() -> None:
     model = viz.weight_gradient(decayed, held, "conv2d", (0, 0, 1, 0), x=image).model
     assert (model["sum"], model["terms"]) == (parts[0].model["sum"], 3)
     assert model["whole_gradient"] == total[0, 0, 1, 0] + 0.5 * 3
+    # With a square between them the two uses have gradients of their own.
+    graph = gx.Graph({"loss": gx.sum(gx.conv2d(gx.square(gx.conv2d(x, w)), w))})
+    first, second = (
+        viz.weight_gradient(graph, held, name, (0, 0, 1, 0), x=image).model
+        for name in ("conv2d", "conv2d_1")
+    )
+    assert first["gradient"] == first["sum"] != second["gradient"] == second["sum"]
+    assert first["sum"] + second["sum"] == first["whole_gradient"] == second["whole_gradient"]
     said = viz.Caption.parse(parts[0].caption.template, str(parts[0].caption))
     assert (said["terms"], said["whole"], said["lit"]) == (2, float(total[0, 0, 1, 0]), 4)
     assert said["gradient"] == said["sum"] == parts[0].model["gradient"] < said["whole"]
