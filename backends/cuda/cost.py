@@ -51,10 +51,10 @@ class Products:
     """How each matrix product is computed, at the sizes that a graph is taken to run at."""
 
     def __init__(
-        self, device: Device, sizes: Mapping[str, int], *, exact: bool,
+        self, device: Device, sizes: Mapping[str, int], *, library: bool | None,
         possible: Callable[[Gemm], bool],
     ) -> None:  # fmt: skip
-        self.device, self.sizes, self.exact, self.possible = device, sizes, exact, possible
+        self.device, self.sizes, self.library, self.possible = device, sizes, library, possible
 
     def size(self, size: Size) -> int:
         """A size as a number."""
@@ -67,8 +67,10 @@ class Products:
     def choose(self, step: Gemm) -> bool:
         """Whether a product goes to cuBLAS (where its operands lie so that it can): only where what
         the faster kernel saves is more than a launch that no captured graph can hold costs."""
-        if self.exact or not self.possible(step):
+        if self.library is False or not self.possible(step):
             return False
+        if self.library:
+            return True
         flops = self.flops(step)
         saved = flops / self.device.kernel - flops / self.device.library
         return saved > self.device.launch

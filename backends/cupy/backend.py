@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import importlib
 import threading
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import numpy as np
@@ -40,15 +40,21 @@ class CupyBackend:
 
     def __init__(
         self, threads: int | None = None, *, exact: bool = False, tf32: bool = False,
-        capture: bool = True, fused: bool = True, device: str | None = None,
+        capture: bool = True, fused: bool = True, library: bool | None = None,
+        device: str | None = None,
     ) -> None:  # fmt: skip
+        """exact: every sum by kernels of ours, in a fixed order. tf32: cuBLAS may round operands
+        to 10 bits. capture: run steps as CUDA graphs. fused: several ops in a launch. library:
+        matrix products by cuBLAS wherever it can (True) or never (False); None: where that pays.
+        device: whose constants choices are made by, one of ``cuda.cost.DEVICES``.
+        """
         del threads  # of the host: nothing is computed there
         self.cupy = _import()
         self.capability = _device(self.cupy)
         if device is not None and device not in DEVICES:
             raise BackendError(f"device={device!r} is not one of {', '.join(DEVICES)}")
         self.device = DEVICES[device or ("h200" if self.capability >= 90 else "a100")]
-        self.options = Options(exact=exact, fused=fused)
+        self.options = Options(exact=exact, fused=fused, library=library)
         self.tf32, self.capture = tf32, capture
         self._modules: dict[str, Any] = {}
         self._lock = threading.Lock()
@@ -171,8 +177,8 @@ class CupyBackend:
             return self._modules[cuda].get_function
 
     def limits(self) -> AbstractContextManager[Any]:
-        """What holds while a step runs: the precision of cuBLAS."""
-        return nullcontext()
+        """What holds while a step runs: the precision of cuBLAS, whatever the environment says."""
+        return _precision(self.tf32)
 
     def arena(self, plan: Plan, *, poison: bool = False) -> Any:
         """The memory of a plan, in one piece. Raises BackendError, naming what makes the peak."""
@@ -191,6 +197,18 @@ class CupyBackend:
         if poison:
             memory.memset(255, max(plan.peak_bytes, 1))
         return memory
+
+
+@contextmanager
+def _precision(tf32: bool) -> Iterator[None]:
+    linalg = importlib.import_module("cupy._core._routines_linalg")
+    before = linalg.get_compute_type(np.float32)
+    wanted = linalg.COMPUTE_TYPE_TF32 if tf32 else linalg.COMPUTE_TYPE_FP32
+    linalg.set_compute_type(np.float32, wanted)
+    try:
+        yield
+    finally:
+        linalg.set_compute_type(np.float32, before)
 
 
 def peak(plan: Plan) -> list[tuple[Node, int]]:

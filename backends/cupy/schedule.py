@@ -62,10 +62,12 @@ ASSUMED = 32  # what a named dimension is taken to be where a choice depends on 
 @dataclass(frozen=True)
 class Options:
     """What the user chose. ``exact``: every sum in the fixed order of our kernels, no cuBLAS.
-    ``fused``: several descriptions in one launch."""
+    ``fused``: several descriptions in one launch. ``library``: cuBLAS wherever it can (True), never
+    (False), where it pays (None)."""
 
     exact: bool = False
     fused: bool = True
+    library: bool | None = None
 
 
 class Scheduler(Table):
@@ -74,8 +76,10 @@ class Scheduler(Table):
     def __init__(self, graph: Graph, ordered: Ordered, device: Device, options: Options) -> None:
         sizes = {name: ASSUMED for node in graph.inputs.values() for name in dims.names(node.shape)}
         self.products = Products(
-            device, sizes, exact=options.exact, possible=lambda g: library_views(g) is not None
-        )
+            device, sizes,
+            library=False if options.exact else options.library,
+            possible=lambda product: library_views(product) is not None,
+        )  # fmt: skip
         kept = {value(node) for node in (*graph.outputs.values(), *graph.leaf_updates.values())}
         updates = {value(node) for node in graph.leaf_updates.values()}
         self.work = fuse(ordered.steps, kept, updates, self.products, fused=options.fused)

@@ -35,7 +35,8 @@ class NumpyBackend:
     lanes = 1  # a step is done when its call returns
     conversion = "gx.to_numpy(array)"  # what makes its arrays of others
 
-    def __init__(self, threads: int | None = None) -> None:
+    def __init__(self, threads: int | None = None, *, exact: bool = False) -> None:
+        del exact  # one algorithm per op, so far
         self.threads = threads or 1
 
     # -- arrays -------------------------------------------------------------------------------

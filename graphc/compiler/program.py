@@ -373,16 +373,18 @@ def compile(
     poison: bool = False,
     verify: bool | None = None,
     sizes: Mapping[str, int] | None = None,
+    **options: Any,
 ) -> Program:
     """Compile ``graph`` for a backend.
 
     backend: a name; left out, the environment's GRAPHC_BACKEND, else ``"numpy"``. exact: only
-    algorithms whose sums are those of the definition (all of them are, so far). threads: BLAS
+    algorithms whose sums are those of the definition, each in one fixed order. threads: BLAS
     threads, part of the plan, since the last bits depend on it (default 1). memory_limit: bytes of
     the arena. check_finite: raise where an output is not finite. reuse_outputs: outputs are views
     that stay valid until the next call, not copies. poison: fill dead memory with NaN. verify:
     check the plan by ``verify_plan`` (default: where GRAPHC_VERIFY_PLAN is set). sizes: plan memory
     for these values of the named dimensions from the start (it grows with the calls by itself).
+    options: those of the backend itself, as ``capture=False`` for ``"cupy"``.
     Raises GraphError for an unknown backend, BackendError where it cannot compute the graph.
 
     >>> import graphc as gx
@@ -393,12 +395,14 @@ def compile(
     """
     if not isinstance(graph, Graph):
         raise GraphError(f"compile takes a gx.Graph, not a {type(graph).__name__}")
-    del exact, tune  # one algorithm per op so far
+    del tune  # nothing is measured yet
+    if exact:
+        options["exact"] = True
     if threads is not None and (not isinstance(threads, int) or threads < 1):
         raise GraphError(f"threads={threads!r} must be an int of at least 1")
     return Program(
         graph,
-        backend_of(backend, threads),
+        backend_of(backend, threads, options),
         memory_limit=memory_limit,
         check_finite=check_finite,
         reuse_outputs=reuse_outputs,

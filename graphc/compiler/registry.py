@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -30,10 +31,13 @@ def available_backends() -> tuple[str, ...]:
     return tuple(sorted(_entries()))
 
 
-def backend_of(name: str | None, threads: int | None) -> Any:
+def backend_of(
+    name: str | None, threads: int | None, options: Mapping[str, Any] | None = None
+) -> Any:
     """The backend called ``name``; None: the one that GRAPHC_BACKEND names, else numpy.
 
-    Raises GraphError for an unknown name, BackendError for one whose libraries are missing.
+    options: its own ones, by name. Raises GraphError for an unknown name or option, BackendError
+    for a backend whose libraries or device are missing.
     """
     wanted = name or os.environ.get("GRAPHC_BACKEND") or "numpy"
     if not isinstance(wanted, str) or wanted not in _entries():
@@ -43,4 +47,11 @@ def backend_of(name: str | None, threads: int | None) -> Any:
         cls = _entries()[wanted].load()
     except ImportError as error:
         raise BackendError(f"the backend {wanted!r} cannot be loaded: {error}") from error
-    return cls(threads)
+    known = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    for option in options or {}:
+        if option not in known:
+            raise GraphError(
+                f"the backend {wanted!r} has no option {option!r} "
+                f"(it has: {', '.join(known) or 'none'})"
+            )
+    return cls(threads, **(options or {}))
