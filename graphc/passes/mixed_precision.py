@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from graphc.ir.types import dtype_of, is_float
 from graphc.ops.compare import cast
 from graphc.ops.core import Constant, constant
 from graphc.passes.define import define
+from graphc.passes.loss_scale import FINITE, Scaler
 from graphc.passes.optimizer import number
 
 FLOAT32 = np.dtype(np.float32)
@@ -40,7 +41,11 @@ FOLLOWERS = (BY_EACH | BY_FIRST | BY_ALL | frozenset(
 
 
 @define(changes="*")
-def mixed_precision(dtype: str = "float16", loss_scale: float = 1024.0) -> Callable[[Graph], Graph]:
+def mixed_precision(
+    dtype: str = "float16",
+    loss_scale: float | Literal["dynamic"] = 1024.0,
+    growth_interval: int = 2000,
+) -> Callable[[Graph], Graph]:
     """y = conv2d(x, w) -> y = conv2d(cast(x), cast(w)) in 16 bits, forwards and backwards.
 
     Convolutions and products work in ``dtype``, and so does what stands between them (relu,
@@ -51,13 +56,19 @@ def mixed_precision(dtype: str = "float16", loss_scale: float = 1024.0) -> Calla
 
     loss_scale: a gradient is multiplied by it where it is cast to ``dtype`` and divided by it where
     it is cast back, so that small ones do not vanish in float16 (least 6e-8); a power of two is
-    exact. It is static: should a gradient overflow to inf, lower it. ``"bfloat16"`` has float32's
-    range and needs none (1.0); ``gx.interpret`` computes it, the numpy backend does not.
+    exact. A number is static: should a gradient overflow to inf, lower it. ``"bfloat16"`` has
+    float32's range and needs none (1.0).
+
+    loss_scale="dynamic": the scale is the state ``mixed_precision/loss_scale``, 65536 at first. An
+    output ``finite`` says whether all gradients are finite. Where they are not, the optimizers
+    behind this pass leave parameters and their own states as they are, and the scale is halved;
+    after ``growth_interval`` finite steps in a row it is doubled (between 2⁻²⁴ and 2²⁴), PyTorch's
+    rule (torch.amp.GradScaler).
 
     It stands behind ``backward`` and in front of the optimizer; on a graph without gradients it
     makes the network that predicts. Running it twice changes nothing. Raises GraphError: another
-    dtype, a scale that is not above 0, or behind an optimizer. Micikevicius et al., Mixed Precision
-    Training, 2018.
+    dtype, a scale that is not above 0, an interval below 1, an output ``finite`` of the user's, or
+    behind an optimizer. Micikevicius et al., Mixed Precision Training, 2018.
 
     >>> import graphc as gx
     >>> from graphc import passes
@@ -71,8 +82,17 @@ def mixed_precision(dtype: str = "float16", loss_scale: float = 1024.0) -> Calla
     """
     if dtype not in ("float16", "bfloat16"):
         raise GraphError(f"mixed_precision(dtype={dtype!r}): it is 'float16' or 'bfloat16'")
-    scale = number(loss_scale, "mixed_precision(loss_scale=…)")
-    if scale == 0:
+    dynamic = loss_scale == "dynamic"
+    if isinstance(loss_scale, str) and not dynamic:
+        raise GraphError(
+            f"mixed_precision(loss_scale={loss_scale!r}): it is a number, or 'dynamic'"
+        )
+    fixed = 1.0 if dynamic else number(loss_scale, "mixed_precision(loss_scale=…)")
+    if isinstance(growth_interval, bool) or not isinstance(growth_interval, int):
+        raise GraphError(f"mixed_precision(growth_interval={growth_interval!r}) is no whole number")
+    if growth_interval < 1:
+        raise GraphError(f"mixed_precision(growth_interval={growth_interval}): at least 1 step")
+    if fixed == 0:
         raise GraphError("mixed_precision(loss_scale=0) would lose every gradient: 1024, or 1")
 
     def run(graph: Graph) -> Graph:
@@ -81,8 +101,12 @@ def mixed_precision(dtype: str = "float16", loss_scale: float = 1024.0) -> Calla
                 "mixed_precision comes before the optimizer, whose updates are made in float32: "
                 "passes.backward(), passes.mixed_precision(), passes.sgd(…)"
             )
-        lowering = _Lowered(graph, dtype_of(dtype), scale)
+        scaled = dynamic and any(name.startswith("grad/") for name in graph.outputs)
+        scaler = Scaler(graph, growth_interval) if scaled else None
+        lowering = _Lowered(graph, dtype_of(dtype), scaler.scale if scaler else fixed)
         result = graph.rewrite(lowering.replace)
+        if scaler:
+            result = scaler.follow(result)
         known = set(result.nodes)
 
         def shown(old: Node) -> Node:
@@ -102,9 +126,9 @@ class _Lowered:
     that it is divided out exactly once.
     """
 
-    def __init__(self, graph: Graph, low: np.dtype[Any], scale: float) -> None:
+    def __init__(self, graph: Graph, low: np.dtype[Any], scale: float | Node) -> None:
         self.low = low
-        self.scale = scale
+        self.scale = None if scale == 1 else scale
         self.value: dict[Node, Node] = {}
         self.whole: dict[Node, Node] = {}  # the same in the old type, unscaled
         self.flexible: set[Node] = set()  # float32, and computed from leaves and constants only
@@ -123,7 +147,7 @@ class _Lowered:
             self.whole[old] = node
         else:
             up = cast(node, old.dtype)
-            self.whole[old] = up * (1 / self.scale) if scaled and self.scale != 1 else up
+            self.whole[old] = up * (1 / self.scale) if scaled and self.scale is not None else up
         return self.whole[old]
 
     def _computed(self, old: Node, inputs: tuple[Node, ...]) -> tuple[Node, bool]:
@@ -160,7 +184,7 @@ class _Lowered:
         value = self.value[source]
         if value.dtype == self.low:
             return value, source in self.scaled
-        if source in self.gradients and self.scale != 1:
+        if source in self.gradients and self.scale is not None:
             return cast(value * self.scale, self.low), True
         if isinstance(value.op, Constant):
             return constant(value.op.value.astype(self.low)), False
@@ -179,9 +203,8 @@ class _Lowered:
 
 def _gradient_values(graph: Graph) -> set[Node]:
     """The nodes of the way back that are gradients: they are small, and linear in the loss."""
-    forward = set(
-        post_order([node for name, node in graph.outputs.items() if not name.startswith("grad/")])
-    )
+    made = [n for n in graph.outputs if n.startswith("grad/") or n == FINITE]
+    forward = set(post_order([node for name, node in graph.outputs.items() if name not in made]))
     # A constant is one node wherever it stands: 1 is the gradient of the loss, and a plain 1.
     known = {g for g in graph.gradients.values() if not isinstance(g.op, Constant)} - forward
     found: set[Node] = set()

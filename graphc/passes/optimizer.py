@@ -14,6 +14,7 @@ from graphc.ir.node import describe
 from graphc.ir.types import is_float
 from graphc.ops.compare import cast
 from graphc.passes.edges import edge_gradients
+from graphc.passes.loss_scale import guarded
 from graphc.passes.select import factors
 
 Rate = float | str | Node
@@ -124,7 +125,7 @@ def optimize(
     if not keep_gradients:
         for name in gradients:
             del outputs[f"grad/{name}"]
-    return graph.rebuild(outputs, updates)
+    return graph.rebuild(outputs, guarded(graph, updates))
 
 
 def parameter_gradients(graph: Graph, kind: str) -> dict[str, Node]:
