@@ -5,6 +5,7 @@ kernels, and refuses what compute-sanitizer would refuse on a device. See docs/g
 proves and what it does not.
 """
 
+from .backend import EmulatedBackend
 from .counters import Counts, KernelCounts, counting
 from .driver import faults, install, installed, mark_uninitialised, memory_limit
 from .errors import DeviceFault
@@ -14,6 +15,7 @@ from .requirements import requirements
 __all__ = [
     "Counts",
     "DeviceFault",
+    "EmulatedBackend",
     "KernelCounts",
     "counting",
     "faults",

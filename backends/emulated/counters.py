@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 
+from ..cuda.nvrtc import COMPILATIONS
+
 
 @dataclass
 class KernelCounts:
@@ -95,10 +97,12 @@ def counting(*, traffic: bool = False) -> Iterator[Counts]:
     (0, 0)
     """
     counts = Counts(traffic=traffic)
+    before = len(COMPILATIONS)
     _active.append(counts)
     try:
         yield counts
     finally:
+        counts.compilations += len(COMPILATIONS) - before  # ours; CuPy's own are counted at once
         # By identity: equal counts are not the same counts.
         _active[:] = [other for other in _active if other is not counts]
 
