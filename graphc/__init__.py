@@ -129,6 +129,7 @@ if TYPE_CHECKING:
     from graphc.analysis.angular_update import angular_update
     from graphc.analysis.compose_affine import compose_affine
     from graphc.analysis.cost import cost
+    from graphc.analysis.effective import effective_receptive_field
     from graphc.analysis.equivariance import equivariance
     from graphc.analysis.gradient_check import gradient_check
     from graphc.analysis.moments import moments
@@ -159,6 +160,7 @@ _FROM = {
     "compose_affine": "graphc.analysis.compose_affine",
     "convolution_edges": "graphc.passes.unroll",
     "cost": "graphc.analysis.cost",
+    "effective_receptive_field": "graphc.analysis.effective",
     "equivariance": "graphc.analysis.equivariance",
     "fit": "graphc.train.fit",
     "gradient_check": "graphc.analysis.gradient_check",
@@ -243,6 +245,7 @@ __all__ = [
     "div",
     "dropout",
     "edge",
+    "effective_receptive_field",
     "einsum",
     "elu",
     "embedding",

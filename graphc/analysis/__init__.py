@@ -4,6 +4,7 @@ from graphc.analysis.alignment import Certificate, Counterexample
 from graphc.analysis.angular_update import angular_update
 from graphc.analysis.compose_affine import compose_affine
 from graphc.analysis.cost import GraphCost, NodeCost, cost
+from graphc.analysis.effective import EffectiveField, effective_receptive_field
 from graphc.analysis.equivariance import Break, Equivariance, equivariance
 from graphc.analysis.gradient_check import GradientCheck, NodeCheck, gradient_check
 from graphc.analysis.moments import Moments, NodeMoments, moments
@@ -23,6 +24,7 @@ __all__ = [
     "Break",
     "Certificate",
     "Counterexample",
+    "EffectiveField",
     "Equivariance",
     "GradientCheck",
     "GraphCost",
@@ -39,6 +41,7 @@ __all__ = [
     "check_sharing",
     "compose_affine",
     "cost",
+    "effective_receptive_field",
     "equivariance",
     "gradient_check",
     "moments",

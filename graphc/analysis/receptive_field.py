@@ -61,7 +61,8 @@ class ReceptiveField:
     # -- numbers ------------------------------------------------------------------------------
 
     @cached_property
-    def _way(self) -> Way:
+    def way(self) -> Way:
+        """All that lies between ``wrt`` and ``node``."""
         return self._survey.way(self.node)
 
     @cached_property
@@ -97,13 +98,13 @@ class ReceptiveField:
 
     def _unit_by_unit(self, axis: int) -> View:
         """What the first units of the map see along an axis, one by one."""
-        shape = (1, 1, *self._way.shape(self.node))[-2:]
+        shape = (1, 1, *self.way.shape(self.node))[-2:]
         tracks: list[Track] = []
         for unit_axis, count in zip((-2, -1), shape, strict=True):
             other = -3 - unit_axis
             ends = []
             for unit in _looked_at(count):
-                seen = regions.along(self._way.back({unit_axis: unit, other: 0}, clip=False), axis)
+                seen = regions.along(self.way.back({unit_axis: unit, other: 0}, clip=False), axis)
                 ends.append((seen.first, seen.last) if seen else None)
             known = [end for end in ends if end is not None]
             steps = {b[0] - a[0] for a, b in pairwise(known)}
@@ -132,7 +133,7 @@ class ReceptiveField:
             return extent(self.wrt, axis, self._survey.sizes)
         if isinstance(view, tuple) and len(view) == 1:
             return view[0].size
-        shape = (1, 1, *self._way.shape(self.node))[-2:]
+        shape = (1, 1, *self.way.shape(self.node))[-2:]
         if isinstance(view, tuple):
             # Between tracks that drift apart the hull is widest at one end of the map.
             period = max(track.period for track in view)
@@ -143,7 +144,7 @@ class ReceptiveField:
         for unit_axis, count in zip((-2, -1), shape, strict=True):
             for unit in _looked_at(count):
                 seen = regions.along(
-                    self._way.back({unit_axis: unit, -3 - unit_axis: 0}, clip=False), axis
+                    self.way.back({unit_axis: unit, -3 - unit_axis: 0}, clip=False), axis
                 )
                 largest = max(largest, seen.last - seen.first + 1 if seen else 0)
         return largest
@@ -206,7 +207,7 @@ class ReceptiveField:
     def whole_batch(self) -> tuple[Node, ...]:
         """The normalizations by batch statistics on the way: through them a unit depends on the
         whole batch, which is left out, as in the published tables."""
-        return self._way.whole_batch
+        return self.way.whole_batch
 
     # -- alignment ----------------------------------------------------------------------------
 
@@ -241,7 +242,7 @@ class ReceptiveField:
         from graphc.analysis.repair import advice
 
         if self.aligned:
-            return alignment.certificate(self._survey, self._way, self._views)
+            return alignment.certificate(self._survey, self.way, self._views)
         apart = self._apart
         if apart is None:
             return self._by_phase()
@@ -272,8 +273,8 @@ class ReceptiveField:
     def _uneven(self) -> Shown | None:
         """The first unit that is not where an even movement from unit (0, 0) puts it."""
         try:
-            shape = (1, 1, *self._way.shape(self.node))[-2:]
-            size = (1, 1, *self._way.shape(self.wrt))[-2:]
+            shape = (1, 1, *self.way.shape(self.node))[-2:]
+            size = (1, 1, *self.way.shape(self.wrt))[-2:]
         except GraphError:
             return None
         first = self.box(0, 0, clip=False)
@@ -298,12 +299,12 @@ class ReceptiveField:
 
         None stands for every row, column or channel. The union of the products is the set.
         """
-        return self._way.back(self._unit(y, x, channel))
+        return self.way.back(self._unit(y, x, channel))
 
     def _unit(self, y: int | None, x: int | None, channel: int | None = None) -> dict[int, int]:
         asked = ((-2, y, "row"), (-1, x, "column"), (-3, channel, "channel"))
         return {
-            axis: self._way.position(self.node, axis, unit, what)
+            axis: self.way.position(self.node, axis, unit, what)
             for axis, unit, what in asked
             if unit is not None
         }
@@ -312,7 +313,7 @@ class ReceptiveField:
         """``box(y, x, clip=False)``, where a padding is symbolic an expression of the size."""
         views = self._views
         if any(isinstance(view, hulls.Irregular) for view in views):
-            seen = self._way.back(self._unit(y, x), clip=False)
+            seen = self.way.back(self._unit(y, x), clip=False)
             return box_of(seen) if seen else None
         ends: list[tuple[Size, Size]] = []
         at = (self._place(-2, y, "row"), self._place(-1, x, "column"))
@@ -331,7 +332,7 @@ class ReceptiveField:
         size = extent(self.node, axis, self._survey.sizes)
         if isinstance(size, Dim) and isinstance(unit, int) and unit >= 0:
             return unit
-        return self._way.position(self.node, axis, unit, what)
+        return self.way.position(self.node, axis, unit, what)
 
     def box(self, y: int, x: int, clip: bool = True) -> Box | None:
         """(top, left, bottom, right), inclusive: the smallest box around what unit (y, x) sees.
@@ -372,7 +373,7 @@ class ReceptiveField:
 
         channel: of one channel of the map alone; left out, of all of them together.
         """
-        return painted(self.region(y, x, channel), self._way.shape(self.wrt))
+        return painted(self.region(y, x, channel), self.way.shape(self.wrt))
 
     # -- showing ------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 google-research/receptive_field@f12ae8e, RECEPTIVE_FIELD_TABLE.md, README.md and the unit tests
 beside them (Araujo, Norris and Sim, Computing Receptive Fields of Convolutional Neural Networks,
-Distill 2019). A row without a resolution holds for every size: the image's height and width are symbolic.
+Distill 2019). A row without a resolution holds for every size: the image's height and width are
+symbolic.
 """
 
 from __future__ import annotations
