@@ -1,6 +1,9 @@
 """Functions that printed source brings along, where NumPy has none: only those that it calls."""
 
 HELPERS = {
+    "bfloat16": """
+from ml_dtypes import bfloat16  # NumPy has no such type of its own
+""",
     # -log(1 - erf z) / z is smooth: here a polynomial, fitted at Chebyshev points of [0, 4] for
     # float32 and of [0, 6] for float64; beyond them erf is 1. Errors: 1.2e-7 and 2e-13.
     "erf": """

@@ -86,7 +86,7 @@ CALLS = {
     "gather_grad": "gather_grad({out}, {0}, {1}, {batch})",
 }
 
-HEAD = """# A step printed by graphc. It needs NumPy alone; run(variables, inputs) is at the end.
+HEAD = """# A step printed by graphc. It needs {needs}; run(variables, inputs) is at the end.
 import math, os, sys
 if "numpy" not in sys.modules:  # the last bits of a matrix product depend on the number of threads
     os.environ.update(OPENBLAS_NUM_THREADS="{threads}", MKL_NUM_THREADS="{threads}")
@@ -164,7 +164,10 @@ class _Printer:
         return f"b{number}" if lent else f"b{number}.copy()"
 
     def _assemble(self, body: list[tuple[str, int]], first: int) -> NumpySource:
-        rows = HEAD.format(threads=self.threads).splitlines()
+        rows = HEAD.format(
+            threads=self.threads,
+            needs="NumPy and ml_dtypes" if "bfloat16" in self.helpers else "NumPy alone",
+        ).splitlines()
         for name in sorted(self.helpers):
             rows += HELPERS[name].splitlines()
         rows += [
@@ -208,7 +211,7 @@ class _Printer:
         place = self.plan.places[buffer.root]
         dtype = buffer.dtype.name
         if dtype == "bfloat16":
-            raise BackendError("the numpy backend does not compute in bfloat16: cast to float32")
+            self.helpers.add(dtype)
         schedule = self.plan.schedule
         if buffer.root != buffer.number:
             text = f"b{buffer.root}.reshape({shape})"
@@ -219,9 +222,9 @@ class _Printer:
         elif buffer.kind == "constant":
             text = self._constant(buffer.data)
         elif buffer.kind == "range":
-            text = f"np.arange({self._size(buffer.shape[0])}, dtype=np.{_numpy(dtype)})"
+            text = f"np.arange({self._size(buffer.shape[0])}, dtype={_numpy(dtype)})"
         elif place.space == "arena":
-            text = f"np.ndarray({shape}, np.{_numpy(dtype)}, arena, {place.offset})"
+            text = f"np.ndarray({shape}, {_numpy(dtype)}, arena, {place.offset})"
         else:
             text = f"b{place.space}"
         self._row(f"{name} = {text}", f"{TensorType(buffer.shape, buffer.dtype)} {buffer.label}")
@@ -235,7 +238,7 @@ class _Printer:
             self._row(f'    "{part}"', "")
         self._row(")", "")
         shape = ", ".join(map(str, data.shape))
-        kind = f"np.{_numpy(data.dtype.name)}"
+        kind = _numpy(data.dtype.name)
         return f"np.frombuffer(base64.b64decode(raw), {kind}).reshape({shape})"
 
     def _row(self, text: str, note: str) -> None:
@@ -408,7 +411,10 @@ class _Printer:
 
 
 def _numpy(dtype: str) -> str:
-    return "bool_" if dtype == "bool" else dtype
+    """An element type as the program names it."""
+    if dtype == "bfloat16":
+        return dtype
+    return "np.bool_" if dtype == "bool" else f"np.{dtype}"
 
 
 def _note(text: str) -> str:

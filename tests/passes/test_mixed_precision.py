@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import runpy
 import sys
+from pathlib import Path
 from typing import Any
 
 import ml_dtypes
@@ -214,13 +216,54 @@ def test_a_network_that_predicts() -> None:
     assert error(found, exact) < 0.01
 
 
-def test_the_numpy_backend_says_that_it_has_no_bfloat16() -> None:
-    step = models.build("lenet-5").apply(passes.backward(), passes.mixed_precision("bfloat16", 1.0))
-    assert any(node.dtype == ml_dtypes.bfloat16 for node in step.nodes)
+@pytest.mark.parametrize("dtype", LOW)
+def test_the_compiled_step_agrees_with_the_interpreter(dtype: str, tmp_path: Path) -> None:
+    step = small().apply(passes.mixed_precision(dtype), passes.sgd(lr=0.1, momentum=0.9))
+    low = {node.dtype.name for node in step.nodes} & set(LOW)
+    assert low == {dtype}
     program = gx.compile(step)
-    inputs = {"image": np.zeros((1, 1, 28, 28), np.float32), "label": np.zeros(1, np.int64)}
-    with pytest.raises(gx.BackendError, match="does not compute in bfloat16"):
-        program(program.init(), inputs=inputs)
+    variables = program.init(seed=1)
+    start = {name: value.copy() for name, value in variables.items()}
+    expected, after = gx.interpret(step, variables, inputs=given(), updates=True)
+    found = program(variables, inputs=given())
+    limit = 2e-3 if dtype == "float16" else 2e-2  # a unit in the last place or two
+    for one, other in ((found, expected), (variables, after)):
+        for name, value in other.items():
+            assert one[name].dtype == value.dtype
+            assert error(one[name], value.astype(np.float64)) < limit, name
+    # The program stands on its own: NumPy, and for bfloat16 the package that has the type.
+    file = tmp_path / "step.py"
+    file.write_text(program.source, encoding="utf-8")
+    assert ("ml_dtypes" in program.source) is (dtype == "bfloat16")
+    alone = runpy.run_path(str(file))["run"]
+    names = [name for name, _ in program.plan.schedule.variables]
+    inputs = [given()[name] for name, _ in program.plan.schedule.inputs]
+    outputs = alone([start[name] for name in names], inputs)
+    for name, value in zip(found, outputs, strict=True):
+        np.testing.assert_array_equal(value, found[name], err_msg=name)
+
+
+def test_random_graphs_in_bfloat16_compile_and_agree() -> None:
+    lowered = 0
+    for seed in range(30):
+        drawn = sample(2 * seed, "float32")
+        graph = drawn.graph.apply(*([passes.backward()] if drawn.graph.parameters else []))
+        step = graph.apply(passes.mixed_precision("bfloat16", loss_scale=1.0))
+        if not any(node.dtype == ml_dtypes.bfloat16 for node in step.nodes):
+            continue
+        lowered += 1
+        inputs, variables = drawn.inputs(0, graph), drawn.variables(graph)
+        exact = gx.interpret(graph, variables, inputs=inputs)
+        expected = gx.interpret(step, variables, inputs=inputs)
+        found = gx.compile(step)(variables, inputs=inputs)
+        for name, value in expected.items():
+            if value.dtype.kind == "f" and np.isfinite(value).all():
+                # Two ways of rounding differ by no more than rounding did (cancellation included).
+                size = float(np.max(np.abs(value), initial=0.0))
+                rounding = np.max(np.abs(value - exact[name]), initial=0.0)
+                difference = np.max(np.abs(found[name] - value), initial=0.0)
+                assert difference <= 4 * rounding + 0.02 * size, (seed, name)
+    assert lowered >= 10
 
 
 @pytest.mark.parametrize(
