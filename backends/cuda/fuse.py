@@ -30,7 +30,7 @@ from ...ir.kernel import (
 )  # fmt: skip
 from ..numpy.expressions import gemm_drop_ones
 from .cost import Products
-from .inline import inline, replace_loads
+from .inline import inline, replace_loads, without_ones
 from .merge import join, prune
 from .segments import Product, extent, segment_loads, segment_reads, segment_writes
 
@@ -88,6 +88,8 @@ def fuse(
 
 def _cut(step: Step, products: Products) -> list[Step | Product]:
     """A product as the kernel that computes it, or left to cuBLAS."""
+    if isinstance(step, Kernel):
+        return [without_ones(step)]
     if not isinstance(step, Gemm):
         return [step]
     gemm = gemm_drop_ones(step)
@@ -115,7 +117,7 @@ def _cut(step: Step, products: Products) -> list[Step | Product]:
         gemm.node, axes,
         (Phase((part,), (total,)), Phase(stores=(Store(gemm.out, where, total),))),
     )  # fmt: skip
-    return [Product(gemm, (store,), tile, parts, part), added]
+    return [Product(gemm, (store,), tile, parts, part), without_ones(added)]
 
 
 # -- aliases --------------------------------------------------------------------------------------

@@ -89,16 +89,46 @@ def composed(where: Index, mapping: dict[Axis, Index]) -> Index:
     return Index(total.terms, total.offset, where.divisor)
 
 
-def identity(store: Store) -> list[Axis] | None:
-    """The axis of each dimension, where a store writes its whole buffer, one element a point."""
-    axes: list[Axis] = []
+def without_ones(kernel: Kernel) -> Kernel:
+    """The kernel without its axes of one point: their index is 0."""
+    axes = [*kernel.parallel, *(axis for phase in kernel.phases for axis in phase.over)]
+    mapping = {axis: Index() for axis in axes if axis.extent == 1}
+    if not mapping:
+        return kernel
+
+    def new(expr: Expr) -> Expr:
+        return substitute(expr, mapping, {})
+
+    phases = tuple(
+        Phase(
+            tuple(axis for axis in phase.over if axis not in mapping),
+            tuple(new(acc) for acc in phase.accs),  # type: ignore[misc]
+            tuple(
+                Store(s.ref, tuple(composed(w, mapping) for w in s.index), new(s.expr))
+                for s in phase.stores
+            ),
+        )
+        for phase in kernel.phases
+    )
+    parallel = tuple(axis for axis in kernel.parallel if axis not in mapping)
+    return Kernel(kernel.node, parallel, phases)
+
+
+def identity(store: Store) -> list[Axis | None] | None:
+    """The axis of each dimension (None: it has one position), where a store writes its whole
+    buffer, one element a point."""
+    axes: list[Axis | None] = []
     for where, size in zip(store.index, store.ref.shape, strict=True):
+        if size == 1 and where == Index():
+            axes.append(None)
+            continue
         if len(where.terms) != 1 or where.terms[0][1] != 1 or where.divisor != 1:
             return None
         if where.offset != 0 or where.terms[0][0].extent != size:
             return None
         axes.append(where.terms[0][0])
-    return axes if len(set(axes)) == len(axes) else None
+    plain = [axis for axis in axes if axis is not None]
+    return axes if len(set(plain)) == len(plain) else None
 
 
 def operations(expr: Expr) -> tuple[int, bool]:
@@ -156,7 +186,7 @@ class _Inliner:
                     self._one(step, store, axes)
         return self.steps
 
-    def _one(self, kernel: Kernel, store: Store, axes: list[Axis]) -> None:
+    def _one(self, kernel: Kernel, store: Store, axes: list[Axis | None]) -> None:
         readers = self.readers.get(store.ref, [])
         if not readers:
             return
@@ -213,7 +243,9 @@ class _Inliner:
                 return False
         return True
 
-    def _rewritten(self, reader: Step | Product, store: Store, axes: list[Axis]) -> Kernel | None:
+    def _rewritten(
+        self, reader: Step | Product, store: Store, axes: list[Axis | None]
+    ) -> Kernel | None:
         """The reader with every load of the store's buffer replaced; None where one cannot be."""
         if not isinstance(reader, Kernel):
             return None
@@ -224,7 +256,8 @@ class _Inliner:
             if load.fill is not None or any(where.divisor != 1 for where in load.index):
                 return None
             try:
-                mapping = dict(zip(axes, load.index, strict=True))
+                pairs = zip(axes, load.index, strict=True)
+                mapping = {axis: where for axis, where in pairs if axis is not None}
                 known[load] = substitute(store.expr, mapping, {})
             except NotAffine:
                 return None
@@ -253,4 +286,13 @@ def elements(ref: Ref) -> Size:
     return math.prod(ref.shape, start=1)
 
 
-__all__ = ["NotAffine", "composed", "elements", "identity", "inline", "operations", "substitute"]
+__all__ = [
+    "NotAffine",
+    "composed",
+    "elements",
+    "identity",
+    "inline",
+    "operations",
+    "substitute",
+    "without_ones",
+]

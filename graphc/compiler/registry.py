@@ -47,7 +47,13 @@ def backend_of(
         cls = _entries()[wanted].load()
     except ImportError as error:
         raise BackendError(f"the backend {wanted!r} cannot be loaded: {error}") from error
-    known = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = [
+        parameter.name
+        for base in cls.__mro__[:-1]
+        if "__init__" in vars(base)
+        for parameter in inspect.signature(base.__init__).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY
+    ]
     for option in options or {}:
         if option not in known:
             raise GraphError(
