@@ -3,25 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 from graphc.ir import Graph, Node, facts
 from graphc.ir.node import make
+from graphc.ir.op import Op
 from graphc.ir.variables import of_variables_alone
-from graphc.ops.conv import Conv2d
-from graphc.ops.elementwise import sqrt
+from graphc.ops.conv import Conv2d, Conv2dInputGrad
+from graphc.ops.elementwise import Add, add, sqrt
 from graphc.ops.linear import Linear
 from graphc.ops.norm import BatchNorm
 from graphc.ops.shape import broadcast_to, reshape
 from graphc.passes.define import define
 from graphc.passes.select import only_before_backward
 
+# A conv_transpose2d is the conv2d's gradient, with its bias added behind it.
+PRODUCTS = (Conv2d, Conv2dInputGrad)
+
 
 @define
 def fold_batch_norm() -> Callable[[Graph], Graph]:
     """batch_norm(conv2d(x, w, b)) -> conv2d(x, w·s, (b - mean)·s + shift), s = scale/√(var + eps).
 
-    So for every ``conv2d``, and every ``linear`` of vectors, whose weight and statistics depend on
-    variables alone and whose result nothing else reads: after ``inference``, that is. In a training
+    So for every ``conv2d``, ``conv_transpose2d``, and ``linear`` of vectors whose weight and
+    statistics depend on variables alone and whose result nothing else reads: after ``inference``,
+    that is. In a training
     graph the statistics are those of the batch, and nothing is folded. s, w·s and the new bias are
     nodes of the graph, which ``Program.bind`` computes once. Values change by rounding alone.
 
@@ -42,18 +48,25 @@ def fold_batch_norm() -> Callable[[Graph], Graph]:
         held = {*graph.outputs.values(), *graph.leaf_updates.values()}
         folded: set[Node] = set()
 
+        def alone(node: Node) -> bool:
+            return node not in held and len(graph.users(node)) == 1
+
         def replace(old: Node, inputs: tuple[Node, ...]) -> Node | None:
             if not isinstance(old.op, BatchNorm) or not known.issuperset(old.inputs[1:]):
                 return None
-            layer = old.inputs[0]
-            if layer in held or len(graph.users(layer)) > 1:
+            before = old.inputs[0]
+            if not alone(before):
                 return None
             # A second normalization folds into what the first one left.
-            if layer not in folded and not known.issuperset(layer.inputs[1:]):
-                return None
+            if before not in folded:
+                product, behind = _layer(before)
+                if not known.issuperset([*product.inputs[1:], *behind]):
+                    return None
+                if product is not before and not alone(product):
+                    return None
             node = _folded(inputs[0], old.op.eps, inputs[1:])
             if node is not None:
-                facts.add(node, facts.origins(layer))
+                facts.add(node, facts.origins(before))
                 folded.add(old)
             return node
 
@@ -62,16 +75,43 @@ def fold_batch_norm() -> Callable[[Graph], Graph]:
     return run
 
 
+def _layer(node: Node) -> tuple[Node, list[Node]]:
+    """The product that a layer is, and the bias that is added behind it, if one is."""
+    if isinstance(node.op, Add):
+        for product, bias in (node.inputs, node.inputs[::-1]):
+            if isinstance(product.op, PRODUCTS) and bias.shape == (product.shape[1], 1, 1):
+                return product, [bias]
+    return node, []
+
+
 def _folded(layer: Node, eps: float, statistics: tuple[Node, ...]) -> Node | None:
     """``layer`` with the normalization inside; None where it is no such layer."""
+    product, behind = _layer(layer)
     # Features that are not axis 1 are not the channels that batch_norm scales.
-    if not isinstance(layer.op, (Conv2d, Linear)) or (
-        layer.ndim != 2 and layer.op.name == "linear"
+    if not isinstance(product.op, (*PRODUCTS, Linear)) or (
+        isinstance(product.op, Linear) and product.ndim != 2
     ):
         return None
     scale, shift, mean, variance = statistics
-    x, weight, *bias = layer.inputs
+    x, weight, *biases = product.inputs
+    biases += [reshape(bias, (-1,)) for bias in behind]
     factor = scale / sqrt(variance + eps)
-    rows = factor if factor.ndim == 0 else reshape(factor, (-1, *[1] * (weight.ndim - 1)))
-    moved = shift + (bias[0] - mean) * factor if bias else shift - mean * factor
-    return make(layer.op, x, weight * rows, broadcast_to(moved, weight.shape[:1]))
+    moved = shift + (reduce(add, biases) - mean) * factor if biases else shift - mean * factor
+    bias = broadcast_to(moved, (product.shape[1],))
+    scaled = _scaled(product.op, weight, factor)
+    if isinstance(product.op, Conv2dInputGrad):
+        return make(product.op, x, scaled) + reshape(bias, (-1, 1, 1))
+    return make(product.op, x, scaled, bias)
+
+
+def _scaled(op: Op, weight: Node, factor: Node) -> Node:
+    """A layer's weight with each of its output channels times its factor."""
+    if not isinstance(op, Conv2dInputGrad):
+        rows = factor if factor.ndim == 0 else reshape(factor, (-1, *[1] * (weight.ndim - 1)))
+        return weight * rows
+    # Transposed: the rows are the input's channels, and each group of them has its own columns.
+    if factor.ndim == 0:
+        return weight * factor
+    _, columns, *kernel = weight.shape
+    apart = reshape(weight, (op.groups, -1, columns, *kernel))
+    return reshape(apart * reshape(factor, (op.groups, 1, columns, 1, 1)), weight.shape)

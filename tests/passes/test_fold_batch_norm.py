@@ -107,6 +107,39 @@ def test_settings_of_the_convolution_stay(bias: bool, options: dict[str, Any]) -
     assert not after_convolutions(check(predict, image(2, 4, 7, 5)))
 
 
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("options", [{}, {"stride": 2, "padding": 1, "output_padding": 1}])
+@pytest.mark.parametrize("groups", [1, 2])
+def test_behind_a_transposed_convolution(groups: int, options: dict[str, Any], bias: bool) -> None:
+    layers = [
+        nn.ConvTranspose2d(4, 6, 3, bias=bias, groups=groups, **options),
+        nn.BatchNorm2d(6), nn.BatchNorm2d(6, scale=False), nn.ReLU(),
+    ]  # fmt: skip
+    graph = gx.Graph({"y": nn.Sequential(*layers)(gx.input("x", ("N", 4, 4, 3)))})
+    folded = check(graph.apply(passes.inference()), image(2, 4, 4, 3))
+    assert not any(node.op.name == "batch_norm" for node in folded.nodes)
+
+
+def test_a_bias_that_is_added_behind_and_numbers() -> None:
+    w, u = (
+        gx.parameter("w", (3, 2, 2, 2), init="normal"),
+        gx.parameter("u", (3, 1, 1), init="normal"),
+    )
+    x = gx.input("x", ("N", 2, 5, 5))
+    v, b = gx.parameter("v", (2, 3, 2, 2), init="normal"), gx.parameter("b", (3,), init="normal")
+    for layer in (
+        gx.conv2d(x, w) + u, u + gx.conv2d(x, w, b), u + gx.conv_transpose2d(x, v),
+        gx.conv_transpose2d(x, v),
+    ):  # fmt: skip
+        graph = gx.Graph({"y": gx.batch_norm(layer, 2, 3, 0.5, 4)})
+        folded = check(graph, image(2, 2, 5, 5))
+        assert not any(node.op.name == "batch_norm" for node in folded.nodes)
+    # A bias that reads the batch stays where it is, and so does one that is no channel's.
+    for other in (gx.mean(x, (0, 1, 2, 3)) * u, gx.parameter("rows", (4, 1), init="normal")):
+        graph = gx.Graph({"y": gx.batch_norm(gx.conv2d(x, w) + other, 2, 3, 0.5, 4)})
+        assert graph.apply(passes.fold_batch_norm()) == graph
+
+
 def test_two_normalizations_fold_into_one_layer() -> None:
     layers = [nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.BatchNorm2d(2, scale=False, shift=False)]
     graph = gx.Graph({"y": nn.Sequential(*layers)(gx.input("x", ("N", 1, 5, 5)))})
