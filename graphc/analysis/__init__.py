@@ -6,6 +6,7 @@ from graphc.analysis.compose_affine import compose_affine
 from graphc.analysis.cost import GraphCost, NodeCost, cost
 from graphc.analysis.effective import EffectiveField, effective_receptive_field
 from graphc.analysis.equivariance import Break, Equivariance, equivariance
+from graphc.analysis.field_table import FieldRow, FieldTable, field_table
 from graphc.analysis.gradient_check import GradientCheck, NodeCheck, gradient_check
 from graphc.analysis.moments import Moments, NodeMoments, moments
 from graphc.analysis.progressions import Progressions
@@ -26,6 +27,8 @@ __all__ = [
     "Counterexample",
     "EffectiveField",
     "Equivariance",
+    "FieldRow",
+    "FieldTable",
     "GradientCheck",
     "GraphCost",
     "Moments",
@@ -43,6 +46,7 @@ __all__ = [
     "cost",
     "effective_receptive_field",
     "equivariance",
+    "field_table",
     "gradient_check",
     "moments",
     "projective_field",

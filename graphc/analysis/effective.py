@@ -113,8 +113,8 @@ class EffectiveField:
 def _variance(weights: Array) -> Fraction | float:
     if weights.dtype.kind == "f":
         places = np.arange(len(weights))
-        mean = float((weights * places).sum() / weights.sum())
-        return float((weights * (places - mean) ** 2).sum() / weights.sum())
+        middle = float((weights * places).sum() / weights.sum())
+        return float((weights * (places - middle) ** 2).sum() / weights.sum())
     counts = [int(w) for w in weights]
     total = sum(counts)
     mean = Fraction(sum(i * w for i, w in enumerate(counts)), total)
@@ -241,20 +241,26 @@ def paths(way: Way, unit: tuple[int, int]) -> Array:
     """How many ways lead from a unit of ``way.node`` to each pixel of ``way.wrt``."""
     shape = way.shape(way.node)
     counts: dict[Node, Array] = {way.node: np.zeros(shape, np.int64)}
-    counts[way.node][(..., *unit[2 - min(len(shape), 2) :])] = 1
+    start = counts[way.node]
+    if start.ndim > 1:
+        start[..., unit[0], unit[1]] = 1
+    else:
+        start[..., unit[1]] = 1
     for edge in way.edges:
         here = counts.get(edge.user)
         if here is None:
             continue
         back = _counted(here, edge, way)
         counts[edge.source] = _added(counts[edge.source], back) if edge.source in counts else back
-    found = counts[way.wrt]
+    found = _wide(counts[way.wrt], _sum(counts[way.wrt]))
     plane = (1, 1, *found.shape)[-2:]
     return found.reshape(-1, *plane).sum(0)
 
 
 def _added(one: Array, other: Array) -> Array:
-    return _wide(one, 2 * int(other.max(initial=0)) + int(one.max(initial=0))) + other
+    bound = int(other.max(initial=0)) + int(one.max(initial=0))
+    added: Array = _wide(one, bound) + _wide(other, bound)
+    return added
 
 
 def _wide(counts: Array, bound: int) -> Array:
@@ -279,14 +285,15 @@ def _counted(here: Array, edge: Edge, way: Way) -> Array:
             here = np.repeat(np.expand_dims(here, at), size, at)
             continue
         taps, pad = evaluate(window.size, way.sizes), evaluate(window.pad, way.sizes)
-        matrix = np.zeros((here.shape[at], size), np.int64)
+        matrix: Array = np.zeros((here.shape[at], size), np.int64)
         for position in range(here.shape[at]):
             read = Progressions.span(position, position).window(window, taps, pad)
             matrix[position, read.clip(0, size - 1).array()] = 1
         here = _wide(here, _sum(here))
         moved = np.moveaxis(here, at, -1)
         here = np.moveaxis(moved @ matrix.astype(moved.dtype), -1, at)
-    return here
+    counted: Array = here
+    return counted
 
 
 def _sum(counts: Array) -> int:

@@ -66,7 +66,7 @@ class ReceptiveField:
         return self._survey.way(self.node)
 
     @cached_property
-    def _views(self) -> tuple[View, View]:
+    def views(self) -> tuple[View, View]:
         """Rows and columns, as far as they follow the unit's row or column."""
         found: list[View] = []
         for axis, view in zip((-2, -1), self._seen.views, strict=True):
@@ -76,7 +76,7 @@ class ReceptiveField:
                 if view.size is not None:
                     raise unknown(self.wrt, view.size)
                 found.append(self._unit_by_unit(axis))
-            elif isinstance(view, tuple) and any(t.axis < -2 and t.advance for t in view):
+            elif isinstance(view, tuple) and any(t.axis < -2 for t in view):
                 found.append(self._all_along(view))
             else:
                 found.append(view)
@@ -86,7 +86,7 @@ class ReceptiveField:
         """Tracks that move along another axis than rows and columns, all of which is asked for."""
         still: list[Track] = []
         for track in view:
-            if track.axis >= -2 or not track.advance:
+            if track.axis >= -2:
                 still.append(track)
                 continue
             count = extent(self.node, track.axis, self._survey.sizes)
@@ -125,7 +125,7 @@ class ReceptiveField:
         Where no rule tells how the view moves (maps beside each other, rows made columns by a
         reshape), of the 256 units on either end of an axis.
         """
-        found = [self._size(axis, view) for axis, view in zip((-2, -1), self._views, strict=True)]
+        found = [self._size(axis, view) for axis, view in zip((-2, -1), self.views, strict=True)]
         return found[0], found[1]
 
     def _size(self, axis: int, view: View) -> Size:
@@ -152,7 +152,7 @@ class ReceptiveField:
     @cached_property
     def aligned(self) -> bool | None:
         """Whether one (size, stride, padding) describes every unit; None: by the image's size."""
-        if self._seen.apart is not None or not all(map(_moves_evenly, self._views)):
+        if self._seen.apart is not None or not all(map(_moves_evenly, self.views)):
             return False
         return None if self._seen.unsure else True
 
@@ -161,7 +161,7 @@ class ReceptiveField:
         """By how many pixels the view moves from unit to unit, (h, w); None where unaligned."""
         if self.aligned is False:
             return None
-        rows, columns = (v[0].advance if isinstance(v, tuple) else 0 for v in self._views)
+        rows, columns = (v[0].advance if isinstance(v, tuple) else 0 for v in self.views)
         return rows, columns
 
     @property
@@ -169,7 +169,7 @@ class ReceptiveField:
         """How many pixels above and left of the image unit (0, 0) begins; None where unaligned."""
         if not self.aligned:
             return None
-        rows, columns = map(_before, self._views)
+        rows, columns = map(_before, self.views)
         return rows, columns
 
     @property
@@ -218,7 +218,7 @@ class ReceptiveField:
             return None
         apart = self._apart
         if apart is None:
-            axis = next(i for i, view in enumerate(self._views) if not _moves_evenly(view))
+            axis = next(i for i, view in enumerate(self.views) if not _moves_evenly(view))
             what = ("row", "column")[axis]
             text = " -> ".join(map(short, (*self._survey.path(self._last_edge),)))
             return f"{text} at {what} 0", f"{text} at {what} 1"
@@ -242,7 +242,7 @@ class ReceptiveField:
         from graphc.analysis.repair import advice
 
         if self.aligned:
-            return alignment.certificate(self._survey, self.way, self._views)
+            return alignment.certificate(self._survey, self.way, self.views)
         apart = self._apart
         if apart is None:
             return self._by_phase()
@@ -261,7 +261,7 @@ class ReceptiveField:
     def _by_phase(self) -> Counterexample:
         """Unaligned by itself: one way, whose field does not move evenly."""
         path = self._survey.path(self._last_edge)
-        kind = "phase" if all(isinstance(v, (tuple, hulls.Whole)) for v in self._views) else "units"
+        kind = "phase" if all(isinstance(v, (tuple, hulls.Whole)) for v in self.views) else "units"
         shown = self._uneven() if kind == "phase" else None
         return Counterexample(
             self.node, self.wrt, self.node, (path, path), kind,
@@ -284,7 +284,7 @@ class ReceptiveField:
             if first is None or box is None:
                 continue
             offset = [Fraction(box[i] + box[i + 2] - first[i] - first[i + 2], 2) for i in (0, 1)]
-            for axis, view in enumerate(self._views):
+            for axis, view in enumerate(self.views):
                 if isinstance(view, tuple) and view[0].axis >= -2:
                     moved = unit[2 + view[0].axis] * Fraction(view[0].advance, view[0].period)
                     offset[axis] -= moved
@@ -311,7 +311,7 @@ class ReceptiveField:
 
     def hull(self, y: int, x: int) -> tuple[Size, Size, Size, Size] | None:
         """``box(y, x, clip=False)``, where a padding is symbolic an expression of the size."""
-        views = self._views
+        views = self.views
         if any(isinstance(view, hulls.Irregular) for view in views):
             seen = self.way.back(self._unit(y, x), clip=False)
             return box_of(seen) if seen else None

@@ -245,6 +245,26 @@ def diff(
 
 
 @main.command()
+def rf(
+    model: Model,
+    stage: StageOption = Stage.FORWARD,
+    wrt: Annotated[
+        str | None, typer.Option(help="the node that is looked at", show_default="the image")
+    ] = None,
+    size: Annotated[list[str] | None, typer.Option(help="a named dimension, e.g. H=224")] = None,
+    everything: Annotated[bool, typer.Option("--all", help="every node")] = False,
+) -> None:
+    """Print the receptive field of each layer: size, stride, padding, alignment, centre.
+
+    Layers whose field is larger than the image are marked. Where two ways to a layer are centred
+    differently, they are shown, with the padding that repairs it.
+    """
+    from graphc.cli.receptive import run
+
+    typer.echo(run(_graph(model, stage), wrt, size or [], everything))
+
+
+@main.command()
 def report(
     model: Model,
     out: Annotated[
