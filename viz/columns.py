@@ -32,6 +32,7 @@ _LEFT = 86.0  # room for the sizes
 _LANE = 30.0  # room for the skips, right of a column
 _BETWEEN = 26.0  # columns
 _GAP = 12.0  # stages
+_WIDEST_NAME = 200.0
 
 # (height, width) of the maps, and which time it is that a network comes to this size.
 _Key = tuple[tuple[int, int], int]
@@ -145,7 +146,7 @@ def _column(name: str, graph: Graph, size: Mapping[str, int] | None) -> _Column:
             times[plane] -= not layers or layers[-1].key[0] != plane
     parameters = sum(math.prod(leaf.type.concrete({})) for leaf in graph.parameters.values())
     wide = max(text_width(layer.words, _SIZE) for layer in layers) + 16
-    head = max(text_width(name, 13, bold=True), 118.0)
+    head = min(max(text_width(name, 13, bold=True), 118.0), _WIDEST_NAME)
     end = row.steps[-1].node
     return _Column(
         name, row, layers, multiply_adds(graph, end, row.sizes), parameters, max(wide, head)
@@ -234,7 +235,10 @@ def _place(found: Sequence[_Column], order: Sequence[_Key]) -> dict[_Key, float]
 
 def _draw(canvas: Canvas, column: _Column) -> None:
     middle = column.x + column.width / 2
-    canvas.text(middle, _MARGIN + 12, column.name, size=13, bold=True, anchor="middle")
+    canvas.text(
+        middle, _MARGIN + 12, column.name, size=13, bold=True, anchor="middle",
+        room=column.width,
+    )  # fmt: skip
     billions = _billions(column.multiply_adds)
     canvas.text(middle, _MARGIN + 30, f"{billions} multiply-adds", size=11, anchor="middle")
     canvas.text(

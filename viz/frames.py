@@ -41,6 +41,8 @@ _SIGN = 22.0  # room for ×, =, → between grids
 _HEAD = 22.0
 _MOST_PLACES = 10  # a larger plane is drawn around the window only
 _MOST_RESULTS = 9
+_MOST_SPAN = 12  # places of a window that are drawn; of a larger one the part that counts most
+_TALLEST = 880.0  # a sheet of units that the user did not choose
 _MOST_LAYERS = 3
 _ALL, _SMALL = 9, 64  # units: up to so many each gets its frame; up to so many from a corner on
 
@@ -88,28 +90,29 @@ def frames(
     chosen = _units(read, units)
     model = [_frame_model(read, y, x) for y, x in chosen]
     numbers = _numbers(read, model, digits)
-    frame_list = [
+    drawn = [
         _Frame(read, unit, chosen[: number + 1], entry, numbers)
         for number, (unit, entry) in enumerate(zip(chosen, model, strict=True))
     ]
-    wide = max(frame.width for frame in frame_list)
-    tall = max(frame.height for frame in frame_list)
-    across = max(min(int((_WIDEST - 2 * _MARGIN + _GAP) / (wide + _GAP)), len(frame_list)), 1)
-    canvas = Canvas(
-        2 * _MARGIN + across * (wide + _GAP) - _GAP,
-        2 * _MARGIN + -(-len(frame_list) // across) * (tall + _GAP) - _GAP,
+    wide, tall = (
+        max(getattr(frame, side) for frame in drawn) + _GAP for side in ("width", "height")
     )
-    for number, frame in enumerate(frame_list):
+    across = max(min(int((_WIDEST - 2 * _MARGIN + _GAP) / wide), len(drawn)), 1)
+    if units is None:
+        drawn = drawn[: across * max(int(_TALLEST / tall), 1)]
+        chosen, model = chosen[: len(drawn)], model[: len(drawn)]
+    canvas = Canvas(
+        2 * _MARGIN + across * wide - _GAP, 2 * _MARGIN + -(-len(drawn) // across) * tall - _GAP
+    )
+    for number, frame in enumerate(drawn):
         row, column = divmod(number, across)
-        with canvas.group(f"frame-{number}", data={"unit": "{},{}".format(*chosen[number])}):
-            frame.draw(
-                canvas, _MARGIN + column * (wide + _GAP), _MARGIN + row * (tall + _GAP), number + 1
-            )
+        with canvas.group(f"frame-{number}", data={"unit": "{},{}".format(*frame.unit)}):
+            frame.draw(canvas, _MARGIN + column * wide, _MARGIN + row * tall, number + 1)
     name = " ".join(op_words(node))
     return Figure(
         canvas,
         {"op": node.op.name, "frames": model, "result": read.result.tolist(), "bias": read.bias},
-        _caption(read, chosen, numbers, image, channel, seed, name),
+        _caption(read, chosen, numbers, drawn[0].taps, (image, channel), seed, name),
         f"Frames of {name}",
         _words(read, model, numbers, name),
     )
@@ -145,7 +148,8 @@ def _frame_model(read: Reading, y: int, x: int) -> dict[str, Any]:
         window, factors = read.window(layer, y, x), read.factors(layer, y, x)
         entry: dict[str, Any] = {"channel": layer.name, "window": _listed(window)}
         if factors is not None:
-            products = window * factors
+            with np.errstate(invalid="ignore"):  # 0 · ∞ is NaN, as in the op
+                products = window * factors
             entry["factors"] = _listed(factors)
             entry["products"] = _listed(products)
             entry["sum"] = float(np.nansum(products))
@@ -193,15 +197,14 @@ class _Frame:
         model: dict[str, Any],
         numbers: Numbers,
     ) -> None:
-        self.read, self.unit, self.seen, self.model, self.say = (
-            read,
-            unit,
-            set(seen),
-            model,
-            numbers,
-        )
+        self.read, self.unit, self.model, self.say = read, unit, model, numbers
+        self.seen = set(seen)
         y, x = unit
-        self.places = read.rows.places(y), read.columns.places(x)
+        self.taps = _taps(read, model)
+        self.places = tuple(
+            track.places(at)[taps.cut]
+            for track, at, taps in zip((read.rows, read.columns), (y, x), self.taps, strict=True)
+        )
         self.parts = tuple(
             Part.around(places[0], places[-1], track.length, _MOST_PLACES)
             for places, track in zip(self.places, (read.rows, read.columns), strict=True)
@@ -212,18 +215,15 @@ class _Frame:
         )
         self.layers = read.layers[:_MOST_LAYERS]
         self.planes = [self._plane(layer) for layer in self.layers]
-        entries = model["channels"]
-        self.factors = [np.array(e["factors"]) for e in entries if "factors" in e][:_MOST_LAYERS]
-        products = [
-            np.array([[np.nan if v is None else v for v in row] for row in e["products"]])
-            for e in entries if "products" in e
-        ]  # fmt: skip
-        self.products = products[:_MOST_LAYERS]
+        cut = self.taps[0].cut, self.taps[1].cut
+        drawn = [e for e in model["channels"][:_MOST_LAYERS] if "products" in e]
+        self.factors = [np.array(e["factors"], float)[cut] for e in drawn]
+        self.products = [np.array(e["products"], float)[cut] for e in drawn]
         self.cells = (
             numbers.width(*self.planes),
             numbers.width(*self.factors) if self.factors else 0.0,
             numbers.width(*self.products) if self.products else 0.0,
-            numbers.width(read.result),
+            numbers.width(read.result[self.out[0].cut, self.out[1].cut]),
         )
         self.formula = self._formula()
         self.width, self.height = self._extent()
@@ -280,13 +280,11 @@ class _Frame:
         rows, columns = self.parts
         plane_cell, factor_cell, product_cell, result_cell = self.cells
         top = y + _HEAD + 8
-        tall = max(rows.count, self.read.rows.taps) * 22.0 + (
-            22 if len(self.read.layers) > 1 else 0
-        )
+        tall = max(rows.count, self.taps[0].count) * 22.0 + (22 if len(self.read.layers) > 1 else 0)
         y = top + layer * (tall + 14) + (18 if len(self.read.layers) > 1 else 0)
         grids = {"input": Grid(x, y, plane_cell, rows.count, columns.count)}
         x = grids["input"].right
-        taps = self.read.rows.taps, self.read.columns.taps
+        taps = self.taps[0].count, self.taps[1].count
         middle = grids["input"].middle
         for name, cell in (("factor", factor_cell), ("product", product_cell)):
             if cell:
@@ -333,8 +331,9 @@ class _Frame:
             canvas.text(x, grids["input"].y - 6, said, size=11, fill="faint")
         winner = None
         if "winner" in entry:
-            tap = entry["winner"]
-            winner = self.places[0][tap[0]], self.places[1][tap[1]]
+            row, column = entry["winner"]
+            first = self.taps[0].first, self.taps[1].first
+            winner = self.places[0][row - first[0]], self.places[1][column - first[1]]
 
         def look(i: int, j: int) -> Look:
             place = rows.first + i, columns.first + j
@@ -364,9 +363,24 @@ class _Frame:
                 grid = grids[name]
                 grid.draw(
                     canvas, arrays[layer], self.say, name, look=_always(look_of),
-                    data=lambda i, j: channel,
+                    data=lambda i, j: channel, first=(self.taps[0].first, self.taps[1].first),
                 )  # fmt: skip
                 canvas.text(grid.x - _SIGN / 2, grid.middle + 5, sign, size=14, anchor="middle")
+
+
+def _taps(read: Reading, model: dict[str, Any]) -> tuple[Part, Part]:
+    """The taps that are drawn: all, or the stretch around the one that counts most."""
+    first = model["channels"][0]
+    if "winner" in first:
+        at = first["winner"]
+    else:
+        size = np.abs(np.array(first.get("products", first["window"]), float))
+        at = np.unravel_index(int(np.where(np.isnan(size), -1, size).argmax()), size.shape)
+    parts = []
+    for track, tap in zip((read.rows, read.columns), at, strict=True):
+        count = min(track.taps, 1 + (_MOST_SPAN - 1) // track.dilation)
+        parts.append(Part(min(max(int(tap) - count // 2, 0), track.taps - count), count))
+    return parts[0], parts[1]
 
 
 def _always(look: Look) -> Callable[[int, int], Look]:
@@ -380,8 +394,8 @@ def _caption(
     read: Reading,
     chosen: Sequence[tuple[int, int]],
     numbers: Numbers,
-    image: int,
-    channel: int,
+    taps: tuple[Part, Part],
+    which: tuple[int, int],
     seed: int,
     name: str,
 ) -> Caption:
@@ -393,21 +407,23 @@ def _caption(
     )
     said = f"{{op}}: {{shown}} of {{units}} units of {whose}; map {{map}} from {{input}}"
     values: dict[str, Any] = {
-        "op": name, "shown": len(chosen), "units": rows * columns, "image": image,
-        "channel": channel, "map": [rows, columns], "input": list(read.layers[0].map.shape),
+        "op": name, "shown": len(chosen), "units": rows * columns, "image": which[0],
+        "channel": which[1], "map": [rows, columns], "input": list(read.layers[0].map.shape),
         **numbers.values,
     }  # fmt: skip
     if len(read.layers) > _MOST_LAYERS:
         said += "; {drawn} of {layers} channels that it reads are drawn"
         values |= {"drawn": _MOST_LAYERS, "layers": len(read.layers)}
     said += f"; {numbers.words}"
+    whole = read.rows.taps, read.columns.taps
+    if (taps[0].count, taps[1].count) != whole:
+        said += "; of the {taps} taps of a window {some} are drawn"
+        values |= {"taps": list(whole), "some": [taps[0].count, taps[1].count]}
     if read.rows.flipped and any(layer.factors is not None for layer in read.layers):
         said += "; the filter is turned by {turn} degrees"
         values["turn"] = 180
-    if read.made:
-        said += "; whole numbers from seed {seed} for {made}"
-        values |= {"seed": seed, "made": list(read.made)}
-    return Caption(said + ".", values)
+    made, numbers_made = read.made_words(seed)
+    return Caption(f"{said}{made}.", {**values, **numbers_made})
 
 
 def _is_filter(read: Reading) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from graphc.ir.errors import GraphError
 from graphc.ir.node import Node, make
-from graphc.ops.conv import Conv2d
+from graphc.ops.conv import Conv2d, Convolution
 
 from .chain import op_words
 from .figure import Figure
@@ -17,8 +17,9 @@ from .grids import FACTOR, PADDING, PLAIN, READ, SHOWN, Look, Numbers, Part
 from .sheet import Block, Sheet, listed, sources
 from .windows import Array, Reading, Track, check_op, reading
 
-_MOST, _MOST_LONG = 10, 4  # rows and columns that are drawn of a map, of one with long numbers
+_MOST, _MOST_LONG = 8, 4  # rows and columns that are drawn of a map, of one with long numbers
 _MOST_LAYERS = 3
+_MOST_READ = 14  # rows and columns of the input and of a filter
 _MOST_PLACES = 20  # of a map that is drawn whole, with its padding
 _TOUCHED = Look(fill="tint-green", stroke="green", line=1.6, dash="3 2")
 
@@ -62,22 +63,19 @@ def partial_sums(
     rest = sum(more, np.zeros(read.result.shape))
     bias = np.array([[0.0 if read.bias is None else read.bias]])
     whole = Numbers.of([layer.map for layer in layers] + factors + partials + [bias], digits)
-    out = _busiest(read.result, _MOST if whole.digits is None else _MOST_LONG)
-    inside = (
-        _read_part(read.rows, out[0], layers[0].map.shape[0]),
-        _read_part(read.columns, out[1], layers[0].map.shape[1]),
-    )
+    out, inside = _busiest(read, _MOST if whole.digits is None else _MOST_LONG)
     maps = [layer.map[inside[0].cut, inside[1].cut] for layer in layers]
     drawn = [p[out[0].cut, out[1].cut] for p in (*partials[: len(layers)], rest, read.result)]
     say = Numbers.of([*maps, *factors, *drawn, bias], digits)
     alike = [layer.map for layer in layers], factors, partials[: len(layers)]
     sheet, bottom = Sheet(say), -14.0
+    taps = Part(0, min(read.rows.taps, _MOST_READ)), Part(0, min(read.columns.taps, _MOST_READ))
     for number, layer in enumerate(layers):
         title = f"input, {layer.name}"
         row: list[Block | str] = [
             sheet.grid(layer.map, inside, title, PLAIN, "input", number, alike[0]),
             "∗",
-            sheet.grid(factors[number], None, "filter", FACTOR, "factor", number, alike[1]),
+            sheet.grid(factors[number], taps, "filter", FACTOR, "factor", number, alike[1]),
             "=",
             sheet.grid(partials[number], out, "partial sum", READ, "partial", number, alike[2]),
         ]
@@ -103,6 +101,9 @@ def partial_sums(
         values["map"] = list(read.result.shape)
         for name, part in zip(("rows", "columns"), out, strict=True):
             values[name] = [part.first, part.first + part.count - 1]
+    if (taps[0].count, taps[1].count) != factors[0].shape:
+        said += "; of a filter of {filter} the first {taps} rows and columns are drawn"
+        values |= {"filter": list(factors[0].shape), "taps": [taps[0].count, taps[1].count]}
     model = {
         "op": node.op.name,
         "channels": [
@@ -210,25 +211,35 @@ def borders(
 
 
 def _partial(read: Reading, number: int) -> Array:
-    """What one channel gives alone: its sum over the taps, at every unit."""
-    layer = read.layers[number]
-    out = np.zeros(read.result.shape)
-    for y, x in np.ndindex(*out.shape):
-        factors = read.factors(layer, y, x)
-        assert factors is not None
-        out[y, x] = np.nansum(read.window(layer, y, x) * factors)
-    return out
+    """What one channel gives alone: the op itself, on one channel and its part of the filter."""
+    layer, op = read.layers[number], read.node.op
+    assert isinstance(op, Convolution)
+    alone: dict[str, Any] = {**op.settings(), "groups": 1}
+    if op.name == "conv2d_input_grad":
+        alone["size"] = read.result.shape
+    operands = (layer.map[None, None], np.asarray(layer.factors)[None, None])
+    with np.errstate(invalid="ignore"):
+        return np.asarray(type(op)(**alone).evaluate({}, *operands)[0, 0])
 
 
-def _busiest(result: Array, most: int) -> tuple[Part, Part]:
-    """All of a small map; of a long axis the stretch around the map's largest value."""
-    y, x = np.unravel_index(int(np.abs(result).argmax()), result.shape)
-    rows, columns = result.shape
-    reach = most // 2 - 1
-    return (
-        Part.around(int(y) - reach, int(y) + reach, rows, most),
-        Part.around(int(x) - reach, int(x) + reach, columns, most),
-    )
+def _busiest(read: Reading, most: int) -> tuple[tuple[Part, Part], tuple[Part, Part]]:
+    """(of the result, of the input): all of small maps, else around the largest value."""
+    at = np.unravel_index(int(np.abs(read.result).argmax()), read.result.shape)
+    parts = []
+    for track, centre, size in zip(
+        (read.rows, read.columns), map(int, at), read.layers[0].map.shape, strict=True
+    ):
+        for count in range(most, 0, -1):
+            if track.units <= count:
+                part = Part(0, track.units)
+            else:
+                part = Part(min(max(centre - count // 2, 0), track.units - count), count)
+            inside = _read_part(track, part, size)
+            if inside.count <= _MOST_READ:
+                break
+        parts.append((part, Part(inside.first, min(inside.count, _MOST_READ))))
+    (rows, seen_rows), (columns, seen_columns) = parts
+    return (rows, columns), (seen_rows, seen_columns)
 
 
 def _read_part(track: Track, part: Part, size: int) -> Part:

@@ -67,7 +67,8 @@ def pooling(
     say = Numbers.of([map_, read.result, g, back], digits)
     winners: dict[tuple[int, int], tuple[int, int]] = {}
     if read.kind == "max":
-        winners = {unit: _winner(read, unit) for unit in np.ndindex(*read.result.shape)}
+        found = ((unit, _winner(read, unit)) for unit in np.ndindex(*read.result.shape))
+        winners = {unit: at for unit, at in found if at is not None}
     won = set(winners.values())
 
     def look(i: int, j: int) -> Look:
@@ -119,14 +120,12 @@ def pooling(
     return sheet.figure(model, sources(said, values, read, say, seed), "Pooling and its way back")
 
 
-def _winner(read: Reading, unit: tuple[int, int]) -> tuple[int, int]:
-    """The pixel at which a window has its first maximum."""
+def _winner(read: Reading, unit: tuple[int, int]) -> tuple[int, int] | None:
+    """The pixel at which a window has its first maximum; None on padding: all there is is -∞."""
     i, j = read.winner(*unit)
     row = read.rows.pixel(read.rows.places(unit[0])[i])
     column = read.columns.pixel(read.columns.places(unit[1])[j])
-    assert row is not None
-    assert column is not None
-    return row, column
+    return None if row is None or column is None else (row, column)
 
 
 def _way_back(

@@ -235,11 +235,8 @@ def sources(
     said: str, values: Mapping[str, Any], read: Reading, say: Numbers, seed: int
 ) -> Caption:
     """The caption: ``said``, how the numbers are printed, and which of them were made."""
-    said, values = f"{said}; {say.words}", {**values, **say.values}
-    if read.made:
-        said += "; whole numbers from seed {seed} for {made}"
-        values |= {"seed": seed, "made": list(read.made)}
-    return Caption(said + ".", values)
+    made, numbers = read.made_words(seed)
+    return Caption(f"{said}; {say.words}{made}.", {**values, **say.values, **numbers})
 
 
 def listed(array: Array) -> list[list[float]]:

@@ -33,6 +33,7 @@ WINDOWED = (
     "avg_pool2d", "avg_pool2d_input_grad",
 )  # fmt: skip
 _MOST_INPUT, _MOST_PARAMETER = 4, 3  # numbers made for a figure are whole and below these,
+_NAMED = 4  # so many are named in a caption
 _MOST_POOLED = 10  # and below this where they are compared
 
 
@@ -121,6 +122,20 @@ class Reading:
     """The shape of the node's value, batch and channels included."""
     route: Mapping[str, Array]
     """For max pooling: the winner of each window, for pooling: its counts."""
+
+    def made_words(self, seed: int) -> tuple[str, dict[str, Any]]:
+        """What a caption says about the numbers that were made, and its values."""
+        if not self.made:
+            return "", {}
+        if len(self.made) <= _NAMED:
+            return (
+                "; whole numbers from seed {seed} for {made}",
+                {"seed": seed, "made": list(self.made)},
+            )
+        return (
+            "; whole numbers from seed {seed} for {made} inputs and parameters",
+            {"seed": seed, "made": len(self.made)},
+        )
 
     def factors(self, layer: Layer, y: int, x: int) -> Array | None:
         """The factor of each tap of unit (y, x), as the window lies on the plane."""

@@ -255,6 +255,41 @@ def test_what_is_not_given_is_made_and_said() -> None:
     assert figure.svg != viz.frames(gx.conv2d(x, w), size={"H": 4}, seed=4).svg
 
 
+def test_large_windows_are_drawn_in_part() -> None:
+    x, w = gx.input("x", (1, 2, 60, 50)), gx.parameter("w", (1, 2, 40, 30))
+    figure = viz.frames(gx.conv2d(x, w))
+    check_figure(figure)
+    root = ET.fromstring(figure.svg.encode())
+    assert max(map(float, root.get("viewBox", "").split())) < 1600
+    assert figure.caption.values["taps"] == [40, 30]
+    some = figure.caption.values["some"]
+    for number, frame in enumerate(frames_of(figure)):
+        entry = figure.model["frames"][number]
+        window = np.array(entry["channels"][0]["window"])
+        products = np.array(entry["channels"][0]["products"])
+        drawn = [c for c in cells(frame, "product") if c["channel"] == "0"]
+        assert len(drawn) == np.prod(some)  # type: ignore[arg-type]
+        for cell in drawn:
+            assert float(cell["value"]) == products[int(cell["row"]), int(cell["column"])]
+        read = [c for c in cells(frame, "input") if (c["read"], c["channel"]) == ("1", "0")]
+        assert len(read) == len(drawn)
+        y, x_ = entry["unit"]
+        for cell in read:
+            at = int(cell["row"]) - y, int(cell["column"]) - x_
+            assert float(cell["value"]) == window[at]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30, -0.0])
+def test_numbers_that_are_none(value: float) -> None:
+    x, w = gx.input("x", (1, 1, 4, 4)), gx.parameter("w", (1, 1, 2, 2))
+    image = {"x": np.full((1, 1, 4, 4), value, "f")}
+    check_figure(viz.frames(gx.conv2d(x, w), inputs=image))
+    check_figure(viz.partial_sums(gx.conv2d(x, w), inputs=image))
+    for node in (gx.max_pool2d(x, 3, 2, 1), gx.avg_pool2d(x, 2), gx.max_pool2d(x, 2)):
+        check_figure(viz.frames(node, inputs=image))
+        check_figure(viz.pooling(node, inputs=image))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
