@@ -33,6 +33,8 @@ from .text import clean, rows
 
 # How much the layout program is told; what it cannot do with all of it, it does with less.
 Hints = Literal["all", "no boxes", "none"]
+# Where many lines cross: straight ones, and no search for the very best order.
+_STRAIGHT = ", splines=line, nslimit=1, nslimit1=1, mclimit=0.2"
 _ROW = 24  # characters of an op with its attributes in one row
 _WIDE = 34  # of a parameter with its shape
 _MANY = 20  # nodes from which a training drawing has a legend
@@ -104,7 +106,7 @@ class _Writer:
             f'  graph [rankdir=TB, newrank=true, fontname="{FONT}", fontsize=13, labelloc=t, '
             f'fontcolor="{INK}", label={joined(heading)}, nodesep=0.25, '
             f'ranksep={0.35 if self.training else 0.16}, bgcolor="white", pad=0.2, '
-            'class="picture"]',
+            f'class="picture"{_STRAIGHT if self.layout.tangled else ""}]',
             f'  node [fontname="{FONT}", fontsize=11, fontcolor="{INK}", margin="0.17,0.06", '
             "height=0.3, width=0.3]",
             f'  edge [fontname="{FONT}", fontsize=11, fontcolor="{FAINT}", color="{INK}", '

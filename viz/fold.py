@@ -21,16 +21,18 @@ from graphc.ir.errors import GraphError
 from graphc.ir.naming import suggest
 from graphc.ir.summary import Part
 
+from .layout import DRAWN, tangle
 from .model import PENALTY, Cluster, DrawnEdge, DrawnNode, Model
 from .repeats import runs, signature
 
 Fold = bool | str | Iterable[str] | Callable[[str], object] | None
 FEW = 25  # nodes that are always drawn as they are
 _READABLE = 150  # nodes that a drawing folded by itself has at most
-_RUNS = 60  # boxes that a graph without modules is cut into
+_LINES = 250  # … and lines: the time of a layout grows with those that cross
+_RUNS = (60, 40, 25, 16, 10)  # boxes that a graph without modules is cut into
 
 # Node id to the name of the box that takes it in; boxes are then made per name and part.
-Plan = Mapping[str, str]
+Plan = dict[str, str]
 
 
 def fold(model: Model, how: Fold, limit: int) -> Model:
@@ -43,7 +45,9 @@ def fold(model: Model, how: Fold, limit: int) -> Model:
     tree = _Tree(model)
     if how is None:
         if len(model.nodes) > limit:
-            return _automatic(model, tree, limit)
+            return _automatic(model, tree, limit, f"more than {limit:,} nodes")
+        if tangle(model) > DRAWN:
+            return _automatic(model, tree, limit, "its lines would cross too often")
         return model if len(model.nodes) <= FEW else _tidy(model, tree)
     if how is True:
         return _overview(model, tree)
@@ -194,32 +198,39 @@ def _overview(model: Model, tree: _Tree) -> Model:
     return found if any(node.repeats > 1 for node in found.nodes) else outline
 
 
-def _automatic(model: Model, tree: _Tree, limit: int) -> Model:
+def _automatic(model: Model, tree: _Tree, limit: int, why: str) -> Model:
     """The finest folding that can be read: updates, then modules from the innermost, with those
     that repeat each other in one box, then runs of consecutive nodes."""
     updates = {c.id for c in model.clusters if c.kind == "update"}
-    why = f"more than {limit:,} nodes"
     most = min(limit, _READABLE)
     deepest = max((tree.depth[c.id] for c in model.clusters if c.kind == "module"), default=0)
     for chosen in (updates, *(tree.deeper(depth) for depth in range(deepest, 0, -1))):
         folded = _apply(model, tree.plan(chosen), tree, why, repeats=True)
-        if chosen and len(folded.nodes) <= most:
+        if chosen and _readable(folded, most):
             return folded
     plan = tree.plan(tree.deeper(1))
-    folded = _apply(model, {**plan, **_runs(model, plan)}, tree, why, repeats=True)
-    if len(folded.nodes) <= most:
-        return folded
-    return _apply(model, _runs(model, {}), tree, why)
+    for loose in (plan, Plan()):
+        for count in _RUNS:
+            cut = {**loose, **_runs(model, loose, count)}
+            folded = _apply(model, cut, tree, why, repeats=True)
+            if _readable(folded, most):
+                return folded
+    return folded
 
 
-def _runs(model: Model, plan: Plan) -> dict[str, str]:
+def _readable(model: Model, most: int) -> bool:
+    lines = sum(not edge.told for edge in model.edges)
+    return len(model.nodes) <= most and lines <= max(_LINES, 2 * len(model.nodes))
+
+
+def _runs(model: Model, plan: Plan, count: int) -> dict[str, str]:
     """What no module holds, cut into runs: edges go forward, so runs make no new cycle.
 
     A gradient or an update goes with the run of the node that it belongs to.
     """
     loose = [n for n in model.nodes if n.id not in plan and n.kind != "input"]
     forward = [n.id for n in loose if n.part == "forward"]
-    length = -(-len(forward) // _RUNS) or 1
+    length = -(-len(forward) // count) or 1
     found = {id: f"run:{index // length}" for index, id in enumerate(forward)}
     last = "run:0"
     for node in loose:

@@ -15,6 +15,11 @@ from .model import DrawnEdge, DrawnNode, Model
 _LONGEST = 8  # nodes of an update in one line
 
 
+# Rows that lines between forward ops span in all, from which a layout takes too long: with curves,
+# and at all. A network of thousands of ops has less; a tangle of a few hundred more.
+CURVED, DRAWN = 1500, 6000
+
+
 @dataclass(frozen=True)
 class Layout:
     """Hints by node id.
@@ -30,6 +35,7 @@ class Layout:
     sides: dict[str, tuple[list[str], list[str]]] = field(default_factory=dict)
     spine: frozenset[str] = frozenset()
     training: bool = False
+    tangled: bool = False
 
     def same_line(self, edge: DrawnEdge) -> bool:
         """Whether both ends stand in one line."""
@@ -63,7 +69,24 @@ def plan(model: Model) -> Layout:
         sides={} if training else {op: _split(leaves) for op, leaves in operands.items()},
         spine=_spine(model, nodes),
         training=training,
+        tangled=tangle(model) > CURVED,
     )
+
+
+def tangle(model: Model) -> int:
+    """How many rows the lines between forward ops pass by, in all."""
+    inner = {n.id for n in model.nodes if n.part == "forward" and n.kind in ("op", "box")}
+    row: dict[str, int] = {}
+    found = 0
+    lines: dict[str, list[str]] = {}
+    for edge in model.edges:
+        if edge.kind == "data" and not edge.told and {edge.source, edge.target} <= inner:
+            lines.setdefault(edge.target, []).append(edge.source)
+    for node in model.nodes:  # in topological order, boxes aside
+        sources = [row[source] for source in lines.get(node.id, ()) if source in row]
+        row[node.id] = here = 1 + max(sources, default=0)
+        found += sum(here - above - 1 for above in sources)
+    return found
 
 
 def _rows(model: Model, nodes: dict[str, DrawnNode]) -> dict[str, list[list[str]]]:

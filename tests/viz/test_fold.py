@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 import graphc as gx
-from graphc import nn, viz
+from graphc import models, nn, viz
 
 from .conftest import TRAINING
+from .labels import boxes as shapes
+from .labels import overlaps, smallest
 
 
 def boxes(drawing: viz.Drawing) -> dict[str, dict[str, object]]:
@@ -118,3 +122,126 @@ def test_a_long_chain_without_modules_folds_into_runs() -> None:
     assert len(drawing.model["nodes"]) < 70
     assert sum(e["count"] for e in drawing.model["edges"]) == len(drawing.model["edges"])
     assert gx.parse(drawing.svg) == graph
+
+
+def block(channels: int = 16) -> gx.Graph:
+    """A residual block as in a ResNet: two convolutions, each with its normalization."""
+    x = gx.input("x", ("N", channels, 14, 14))
+    conv = lambda: nn.Conv2d(channels, channels, 3, padding=1, bias=False)  # noqa: E731
+    norm = lambda: nn.BatchNorm2d(channels)  # noqa: E731
+    branch = nn.Sequential(conv(), norm(), nn.ReLU(), conv(), norm())
+    return gx.Graph({"y": gx.relu(nn.Residual(branch, name="block")(x))})
+
+
+def projected() -> gx.Graph:
+    """The first block of a stage: strided, a 1×1 convolution around it."""
+    x = gx.input("x", ("N", 8, 14, 14))
+    around = nn.Sequential(nn.Conv2d(8, 16, 1, stride=2, bias=False), nn.BatchNorm2d(16))
+    branch = nn.Sequential(
+        nn.Conv2d(8, 16, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(16), nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1, bias=False), nn.BatchNorm2d(16),
+    )  # fmt: skip
+    return gx.Graph({"y": gx.relu(nn.Residual(branch, around, name="block")(x))})
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [models.build("lenet-5"), block(), projected(), block(512)],
+    ids=["lenet-5", "block", "projected", "wide block"],
+)
+def test_a_small_network_fits_a_slide(graph: gx.Graph) -> None:
+    drawing = viz.draw(graph)
+    assert len(list(shapes(drawing.svg))) == len(drawing.model["nodes"]) <= 25
+    # At 1600×900 no label below 9 pt, where a point is a pixel and where it is 4/3 of one.
+    assert smallest(drawing.svg) >= 12
+    assert overlaps(drawing.svg) == []
+    # Every parameter is still there, once, with every use.
+    found = [n["name"] for n in drawing.model["nodes"] if n["kind"] == "parameter"]
+    assert sorted(found) == sorted(graph.parameters)
+    assert gx.parse(drawing.svg) == graph
+
+
+def test_statistics_of_normalization_fold_and_the_picture_says_so() -> None:
+    drawing = viz.draw(block())
+    assert "statistics of normalization (fold=False draws all)" in drawing.svg
+    folded = [n for n in drawing.model["nodes"] if n["kind"] == "box"]
+    assert [n["name"] for n in folded] == ["block.branch.1", "block.branch.4"]
+    whole = viz.draw(block(), fold=False)
+    inside = {name for n in folded for name in n["inside"]}
+    drawn = {n["name"] for n in drawing.model["nodes"]} - {n["name"] for n in folded}
+    assert inside | drawn == {n["name"] for n in whole.model["nodes"]}
+    assert not inside & drawn
+
+
+def chain(*modules: nn.Module) -> gx.Graph:
+    return gx.Graph({"loss": gx.sum(nn.Sequential(*modules)(gx.input("x", ("N", 8))))})
+
+
+def residual_block(width: int = 8) -> nn.Module:
+    return nn.Residual(nn.Sequential(nn.Linear(8, width), nn.ReLU(), nn.Linear(width, 8)))
+
+
+def test_repeated_blocks_are_one_box_with_their_number() -> None:
+    same, other = [residual_block() for _ in range(4)], residual_block(16)
+    drawing = viz.draw(chain(*same, other, residual_block()), fold=True)
+    found = {n["name"]: (n["repeats"], n["digest"]) for n in drawing.model["nodes"] if n["inside"]}
+    assert {name: count for name, (count, _) in found.items()} == {"0 … 3": 4, "4": 1, "5": 1}
+    assert "×4: " in drawing.svg
+    # The hash is of one block: alike where the blocks are, and only there.
+    assert found["0 … 3"][1] == found["5"][1] != found["4"][1]
+    step = viz.draw(chain(*same).apply(*TRAINING), fold=True)
+    # The first block passes no gradient on, so its backward part is another.
+    assert {n["part"] for n in step.model["nodes"] if n["repeats"] == 4} >= {"forward", "update"}
+
+
+def test_blocks_that_read_what_lies_between_are_not_one() -> None:
+    x = gx.input("x", ("N", 8))
+    net = nn.Module(name="net")
+    net.a, net.b = nn.Linear(8, 8), nn.Linear(8, 8)
+    graph = gx.Graph({"y": net.b(gx.tanh(net.a(x)))})
+    drawing = viz.draw(graph, fold=True)
+    assert {n["name"] for n in drawing.model["nodes"] if n["inside"]} == {"net.a", "net.b"}
+    shared = nn.Linear(8, 8, name="one")
+    twice = gx.Graph({"y": shared(gx.tanh(shared(x)))})
+    assert not any(n["repeats"] > 1 for n in viz.draw(twice, fold=True).model["nodes"])
+
+
+def test_a_predicate_chooses(residual: gx.Graph) -> None:
+    chosen = viz.draw(residual, fold=lambda path: path.endswith("branch"))
+    assert set(boxes(chosen)) == {"1.branch", "2.branch"}
+    assert chosen.model == viz.draw(residual, fold=["1.branch", "2.branch"]).model
+    with pytest.raises(gx.GraphError, match="true of no module or update.*first paths are '0'"):
+        viz.draw(residual, fold=lambda path: False)
+
+
+def test_large_graphs_fold_by_themselves() -> None:
+    step = models.build("resnet-34").apply(*TRAINING)
+    drawing = viz.draw(step)
+    model = drawing.model
+    assert len(step.nodes) > 2000
+    assert len(model["nodes"]) <= 150
+    assert "more than 2,000 nodes" in drawing.svg
+    assert {n["name"]: n["repeats"] for n in model["nodes"] if n["part"] == "forward"}.items() >= {
+        "layer1.0 … layer1.2": 3, "layer2.1 … layer2.3": 3, "layer3.1 … layer3.5": 5,
+        "layer4.1 … layer4.2": 2,
+    }.items()  # fmt: skip
+    assert gx.parse(drawing.dot) == step
+    # What the boxes swallowed and what is drawn is the whole.
+    whole = viz.draw(step, fold=False).model
+    inside = [name for n in model["nodes"] for name in n["inside"]]
+    drawn = [n["name"] for n in model["nodes"] if not n["inside"]]
+    assert sorted([*inside, *drawn]) == sorted(n["name"] for n in whole["nodes"])
+
+
+def test_a_tangle_is_folded_before_it_is_laid_out() -> None:
+    rng = random.Random(0)
+    rows = [gx.input("x", ("N",))]
+    while len(rows) < 1800:
+        rows.append(gx.tanh(rng.choice(rows[-40:])) * rng.choice(rows))
+    graph = gx.Graph({"loss": gx.sum(sum(rows[1:], rows[0]))})
+    drawing = viz.draw(graph, seconds=20)
+    assert len(drawing.model["edges"]) <= 250
+    assert gx.parse(drawing.svg) == graph
+    small = gx.Graph({"loss": gx.sum(sum(rows[1:200], rows[0]))})
+    assert len(small.nodes) < 2000
+    assert "lines would cross too often" in viz.draw(small, seconds=20).svg
