@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,6 +60,12 @@ def draw(entry: Entry, imports: str) -> Any:
     return space["figure"]
 
 
+def save(picture: Any, path: Path) -> Path:
+    """Write a picture, or call what writes a page (``viz.report`` does at once)."""
+    write: Callable[[Path], Path] = getattr(picture, "save", picture)
+    return write(path)
+
+
 def main(only: list[str]) -> None:
     """Write the pictures of the sections whose title holds a word of ``only`` (none: of all)."""
     imports, found = entries(PAGE.read_text(encoding="utf-8"))
@@ -69,7 +76,7 @@ def main(only: list[str]) -> None:
         for file in entry.files:
             path = PAGE.parent / file
             path.parent.mkdir(exist_ok=True)
-            picture.save(path)
+            save(picture, path)
             sys.stdout.write(f"docs/{file}  {path.stat().st_size / 1024:.0f} KiB\n")
 
 
