@@ -26,9 +26,9 @@ def accumulate() -> Callable[[Graph], Graph]:
     the order that they were. It stands between ``backward`` and the optimizer; running it twice
     changes nothing.
 
-    Raises GraphError: a graph that ``shard`` did not cut, no outputs ``grad/…``, or gradients that
-    need several pieces at once, as a batch's statistics do (an example's own, ``nn.GroupNorm`` or
-    ``nn.LayerNorm``, do not).
+    Raises GraphError: a graph that ``shard`` did not cut, no outputs ``grad/…``, behind
+    ``checkpoint`` (it goes in front), or gradients that need several pieces at once, as a batch's
+    statistics do (an example's own, ``nn.GroupNorm`` or ``nn.LayerNorm``, do not).
 
     >>> import graphc as gx
     >>> from graphc import passes
@@ -82,6 +82,14 @@ class _Ordered:
             meets = self.read[node].bit_count() > 1
             if not meets or all(self._stage(source) is None for source in node.inputs):
                 continue
+            if isinstance(node.op, Again):
+                raise GraphError(
+                    "accumulate: passes.checkpoint() has gone through this graph, and what it "
+                    "computes again waits for the gradients of all pieces at once\n  to fix: put "
+                    "accumulate in front of it: passes.shard(k), passes.backward(), "
+                    "passes.accumulate(), passes.checkpoint()",
+                    nodes=[node],
+                )
             if not isinstance(node.op, GradSum):
                 raise GraphError(
                     "accumulate: the gradients need several pieces of the batch at once, so they "

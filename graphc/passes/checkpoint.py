@@ -33,7 +33,9 @@ def checkpoint(segments: int | None = None) -> Callable[[Graph], Graph]:
 
     segments: how many; left out, the number with the least memory by a count of kept bytes, often
     near the root of the number of layers. Chen et al., Training Deep Nets with Sublinear Memory
-    Cost, 2016. It stands between ``backward`` and the optimizer. Running it twice changes nothing.
+    Cost, 2016. It stands between ``backward`` and the optimizer, and behind ``accumulate``, where
+    it keeps every bit but saves little: the pieces forgot most already. Running it twice changes
+    nothing.
 
     Raises GraphError without outputs ``grad/…`` or for fewer segments than 2.
 

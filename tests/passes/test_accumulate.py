@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -72,6 +73,49 @@ def test_the_bits_are_those_of_shard(build: Any) -> None:
     expected = gx.interpret(cut, variables, inputs=given)
     for name, value in gx.interpret(step, variables, inputs=given).items():
         np.testing.assert_array_equal(value, expected[name])
+
+
+@pytest.mark.parametrize("build", [mlp, convolutions, dropout])
+def test_with_checkpoint_behind_it_the_bits_stay(build: Any) -> None:
+    cut = build().apply(passes.shard(3), passes.backward())
+    both = cut.apply(passes.accumulate(), passes.checkpoint(3))
+    assert both.apply(passes.accumulate()) == both.apply(passes.checkpoint(3)) == both
+    variables, given = gx.compile(cut).init(seed=1), inputs(cut, 6)
+    expected = gx.interpret(cut, variables, inputs=given)
+    for name, value in gx.interpret(both, variables, inputs=given).items():
+        np.testing.assert_array_equal(value, expected[name])
+    mine = {name: np.array(value) for name, value in variables.items()}
+    assert_close(gx.compile(both)(mine, inputs=given), expected)
+
+
+@pytest.mark.parametrize("build", [mlp, convolutions, dropout])
+def test_behind_checkpoint_it_says_to_go_in_front(build: Any) -> None:
+    order = (passes.shard(3), passes.backward(), passes.checkpoint(3), passes.accumulate())
+    with pytest.raises(gx.GraphError, match="put accumulate in front of it"):
+        build().apply(*order)
+
+
+@pytest.mark.parametrize("k", [2, 3, 7])
+def test_a_piece_has_its_own_numbers_of_the_stream(k: int) -> None:
+    """Element i of the whole batch is number i of the stream, whichever piece it is in."""
+    x, w = gx.input("x", ("N", 5)), gx.parameter("w", (5,))
+    dropped = gx.dropout(x * w, retain=0.6, scaling="test")
+    graph = gx.Graph({"loss": gx.sum(dropped), "dropped": dropped})
+    step = graph.apply(passes.shard(k), *MICRO)
+    seed, count, n = 11, 3, 3 * k
+    variables = {
+        "w": np.ones(5, np.float32),
+        "random/seed": np.array(seed, np.uint64), "step": np.array(count, np.int64),
+    }  # fmt: skip
+    (stream,) = graph.stream_names.values()
+    number = int.from_bytes(hashlib.sha256(stream.encode()).digest()[:8], "little")
+    bits = np.random.Philox(key=np.array([seed, number], np.uint64), counter=[0, 0, count, 0])
+    drawn = np.random.Generator(bits).random(n * 5, dtype=np.float32).reshape(n, 5)
+    kept = drawn < np.float32(0.6)
+    for run in (gx.interpret, lambda g, v, x: gx.compile(g)(v, x=x)):
+        found = run(step, variables, x=np.ones((n, 5), np.float32))
+        np.testing.assert_array_equal(found["dropped"] != 0, kept)
+        np.testing.assert_allclose(found["grad/w"], kept.sum(0))
 
 
 def test_the_planned_peak_falls() -> None:
