@@ -9,8 +9,8 @@ from .backend import EmulatedBackend
 from .counters import Counts, KernelCounts, counting
 from .driver import faults, install, installed, mark_uninitialised, memory_limit
 from .errors import DeviceFault
+from .needs import requirements
 from .ptx import run_ptx
-from .requirements import requirements
 
 __all__ = [
     "Counts",

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from importlib import import_module, util
 from pathlib import Path
 from types import ModuleType
@@ -13,12 +14,14 @@ from typing import Any
 
 from ....ir.errors import BackendError
 from .. import counters
-from ..requirements import cache_folder, find_compiler, requirements
+from ..needs import cache_folder, find_compiler, requirements
 from . import cublas, stub, tables
 from .device import Device, Fault, failing
 from .trampolines import Hook, hook, hooks_of, signature, supported
 
 MEMORY = 1 << 30  # bytes of the device; the system gives them when they are touched
+
+EXECUTION_FAILED = 13  # CUBLAS_STATUS_EXECUTION_FAILED
 
 # Helpers that touch no device; everything else without a stand-in is refused by name.
 HARMLESS = ("check_status", "get_build_version", "make_Extent", "make_Pos", "make_PitchedPtr")
@@ -81,15 +84,17 @@ def _replace(target: Device, compiler: list[str], folder: Path) -> None:
     runtime = import_module("cupy_backends.cuda.api.runtime")
     driver = import_module("cupy_backends.cuda.api.driver")
     hooks = [
-        *_hooks(runtime, "CUDA runtime", tables.runtime(target, runtime.CUDARuntimeError)),
-        *_hooks(driver, "CUDA driver", tables.driver(target, driver.CUDADriverError)),
+        *_hooks(runtime, "CUDA runtime", tables.runtime(target, runtime)),
+        *_hooks(driver, "CUDA driver", tables.driver(target, driver)),
     ]
     # Before anything else of CuPy's takes functions out of these two.
     _kept.append(hook(hooks, compiler, folder))
     (extension,) = Path(backends.origin).parent.glob("cuda/libs/cublas*.so")
     _kept.append(stub.load(extension, compiler, folder))
     blas = import_module("cupy_backends.cuda.libs.cublas")
-    _kept.append(hook(_hooks(blas, "cuBLAS", cublas.Gemm(target).table()), compiler, folder))
+    failed = partial(blas.CUBLASError, EXECUTION_FAILED)
+    table = tables.raising(cublas.Gemm(target).table(), lambda _: failed())
+    _kept.append(hook(_hooks(blas, "cuBLAS", table), compiler, folder))
     # CuPy reads these when imported; a child process may want a real device.
     kernels = folder / "kernels"
     settings = {
@@ -123,13 +128,21 @@ def _hooks(module: ModuleType, library: str, table: tables.Table) -> list[Hook]:
 
 def _count_compilations() -> None:
     nvrtc: Any = import_module("cupy_backends.cuda.libs.nvrtc")
-    compile_program = nvrtc.compileProgram
+    create_program, compile_program = nvrtc.createProgram, nvrtc.compileProgram
+    empty: set[int] = set()
 
-    def compile_and_count(*args: Any) -> Any:
-        counters.count("compilations")
-        return compile_program(*args)
+    def create(source: str, *args: Any) -> Any:
+        program = create_program(source, *args)
+        (empty.discard if source else empty.add)(program)
+        return program
 
-    nvrtc.compileProgram = compile_and_count
+    def compile_and_count(program: int, *args: Any) -> Any:
+        # CuPy compiles an empty source once, to learn the compiler's version.
+        if program not in empty:
+            counters.count("compilations")
+        return compile_program(program, *args)
+
+    nvrtc.createProgram, nvrtc.compileProgram = create, compile_and_count
 
 
 # -- what tests do with the device ----------------------------------------------------------------

@@ -22,6 +22,18 @@ PROPERTIES = {
     "minor": 0, "warpSize": 32, "maxThreadsPerBlock": 1024, "sharedMemPerBlock": 49152,
     "maxThreadsPerMultiProcessor": 2048, "regsPerBlock": 65536,
 }  # fmt: skip
+MEANINGS = {
+    1: "CUDA_ERROR_INVALID_VALUE: invalid argument",
+    2: "CUDA_ERROR_OUT_OF_MEMORY: out of memory",
+    400: "CUDA_ERROR_INVALID_HANDLE: invalid resource handle",
+    500: "CUDA_ERROR_NOT_FOUND: named symbol not found",
+    701: "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES: too many resources requested for launch",
+    719: "CUDA_ERROR_LAUNCH_FAILED: unspecified launch failure",
+    901: "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED: operation failed due to a previous error during"
+    " capture",
+    906: "CUDA_ERROR_STREAM_CAPTURE_IMPLICIT: operation would make the legacy stream depend on a"
+    " capturing blocking stream",
+}
 VERSION = 13000
 CONTEXT = 1
 
@@ -30,8 +42,17 @@ def nothing(*_: Any) -> None:
     """A call that has nothing to do here."""
 
 
-def runtime(device: Device, error: type[Exception]) -> Table:
+def done(_: Any) -> int:
+    """The answer to a query: everything has run already."""
+    return 0
+
+
+def runtime(device: Device, module: Any) -> Table:
     """cupy_backends.cuda.api.runtime."""
+
+    def attributes(address: int) -> Any:
+        kind = device.memory_type(address)
+        return module.PointerAttributes(0, address, address if kind == 1 else 0, kind)
 
     def submit_copy(to: int, source: int, size: int, kind: int, stream: int) -> None:
         device.submit(stream, lambda _: device.copy(to, source, size))
@@ -87,17 +108,17 @@ def runtime(device: Device, error: type[Exception]) -> Table:
         "memcpy": copy, "memcpyAsync": submit_copy, "memset": fill, "memsetAsync": submit_fill,
         "memcpy2D": copy_2d, "memcpy2DAsync": copy_2d,
         "hostAlloc": lambda size, _: device.host_alloc(size), "freeHost": device.host_free,
-        "pointerGetMemoryType": device.memory_type,
+        "pointerGetMemoryType": device.memory_type, "pointerGetAttributes": attributes,
         "eventCreate": lambda: device.handle(Event(timed=True)),
         "eventCreateWithFlags": lambda flags: device.handle(Event(timed=not flags & 2)),
         "eventRecord": device.record, "eventDestroy": device.drop,
-        "eventQuery": lambda event: nothing(device.query(event)),
+        "eventQuery": lambda event: done(device.query(event)),
         "eventSynchronize": synchronize_event, "eventElapsedTime": elapsed,
         "streamCreate": lambda: device.stream(0),
         "streamCreateWithFlags": device.stream,
         "streamCreateWithPriority": lambda flags, _: device.stream(flags),
         "streamDestroy": device.drop, "streamGetPriority": lambda _: 0,
-        "streamQuery": lambda stream: nothing(device.is_capturing(stream)),
+        "streamQuery": lambda stream: done(device.is_capturing(stream)),
         "streamWaitEvent": lambda stream, event, *_: device.wait(stream, event),
         "streamIsCapturing": lambda stream: int(device.is_capturing(stream)),
         "streamBeginCapture": lambda stream, *_: device.begin_capture(stream),
@@ -107,10 +128,10 @@ def runtime(device: Device, error: type[Exception]) -> Table:
         "graphDestroy": device.drop, "graphExecDestroy": device.drop,
         "profilerStart": nothing, "profilerStop": nothing,
     }  # fmt: skip
-    return _raising(table, error)
+    return raising(table, module.CUDARuntimeError)
 
 
-def driver(device: Device, error: type[Exception]) -> Table:
+def driver(device: Device, module: Any) -> Table:
     """cupy_backends.cuda.api.driver."""
 
     def launch(
@@ -141,10 +162,18 @@ def driver(device: Device, error: type[Exception]) -> Table:
         "occupancyMaxActiveBlocksPerMultiprocessor": lambda function, block, shared: 2,
         "occupancyMaxPotentialBlockSize": lambda function, shared, limit: (264, 1024),
     }  # fmt: skip
-    return _raising(table, error)
+
+    def error(code: int) -> Exception:
+        # The class itself asks libcuda what a code means, and there is none here.
+        name = MEANINGS.get(code, "CUDA_ERROR_UNKNOWN: unknown error")
+        found: Exception = module.CUDADriverError.__new__(module.CUDADriverError, name)
+        vars(found).update(status=code)
+        return found
+
+    return raising(table, error)
 
 
-def _raising(table: Table, error: type[Exception]) -> Table:
+def raising(table: Table, error: Callable[[int], Exception]) -> Table:
     """Functions whose error codes come out as the exception that CuPy expects."""
 
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -169,4 +198,4 @@ def refusal(library: str, name: str) -> Callable[..., Any]:
     return refuse
 
 
-__all__ = ["driver", "refusal", "runtime"]
+__all__ = ["driver", "raising", "refusal", "runtime"]
