@@ -58,6 +58,7 @@ def frames(
     size: Mapping[str, int] | None = None,
     seed: int = 0,
     digits: int | None = None,
+    across: int | None = None,
 ) -> Figure:
     """How a window slides: for each unit what it reads, by what it multiplies, and what comes out.
 
@@ -67,7 +68,8 @@ def frames(
     has the symbolic sizes, the batch is 1). units: the (row, column) of each frame; left out, all
     of a small map, some of a larger one (of a large one where its largest value is). image,
     channel: which of the result's. digits: significant digits of the numbers; left out, exact where
-    they are short, else 3.
+    they are short, else 3. across: frames in a row, as many as there are units for one strip;
+    left out, as many as fit.
 
     ``.model["frames"]`` has for each unit the window, factors, products and sum of each channel
     that it reads (None for a tap that reads nothing), and its value. In the SVG each cell has its
@@ -97,7 +99,11 @@ def frames(
     wide, tall = (
         max(getattr(frame, side) for frame in drawn) + _GAP for side in ("width", "height")
     )
-    across = max(min(int((_WIDEST - 2 * _MARGIN + _GAP) / wide), len(drawn)), 1)
+    if across is None:
+        across = max(int((_WIDEST - 2 * _MARGIN + _GAP) / wide), 1)
+    elif isinstance(across, bool) or not isinstance(across, int) or across < 1:
+        raise GraphError(f"viz.frames(across={across!r}) is not an int of at least 1")
+    across = min(across, len(drawn))
     if units is None:
         drawn = drawn[: across * max(int(_TALLEST / tall), 1)]
         chosen, model = chosen[: len(drawn)], model[: len(drawn)]

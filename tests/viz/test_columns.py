@@ -10,7 +10,7 @@ import pytest
 import graphc as gx
 from graphc import models, nn, viz
 from graphc.viz.canvas import SVG
-from tests.viz.reading_figures import check_figure
+from tests.viz.reading_figures import check_figure, smallest_at_1600
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +21,7 @@ def figure() -> viz.Figure:
 
 def test_stages_share_one_height(figure: viz.Figure) -> None:
     check_figure(figure)
+    assert smallest_at_1600(figure) >= 9
     assert figure.model["stages"] == [[s, s] for s in (224, 112, 56, 28, 14, 7, 1)]
     first: dict[tuple[int, int], set[float]] = {}
     for column in figure.model["columns"]:

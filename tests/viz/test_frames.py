@@ -246,6 +246,35 @@ def test_a_node_deep_in_a_network() -> None:
     assert figure.caption.values["digits"] == 3
 
 
+def test_the_numbers_are_those_of_the_compiled_program() -> None:
+    """Whole numbers, so that every order of the sums gives the same bits."""
+    rng = np.random.default_rng(2)
+    for name in ("groups", "same", "uneven", "transposed", "spread", "max", "padded average"):
+        node, _, channel = NODES[name]
+        graph = gx.Graph({"y": node})
+        x = rng.integers(-9, 10, (1, 4, 7, 6)).astype("f")
+        variables = {
+            n: rng.integers(-5, 6, leaf.shape).astype("f") for n, leaf in graph.parameters.items()
+        }
+        program = gx.compile(graph, backend="numpy")
+        ran = program({**program.init(seed=0), **variables}, x=x)["y"][0, channel]
+        units = [(0, 0), (1, 1), (ran.shape[0] - 1, ran.shape[1] - 1)]
+        figure = viz.frames(node, variables, {"x": x}, channel=channel, units=units, digits=9)
+        for unit, frame in zip(units, frames_of(figure), strict=True):
+            seen = {(int(c["row"]), int(c["column"])): c["text"] for c in cells(frame, "output")}
+            assert np.float32(seen[unit]) == ran[unit]
+
+
+def test_frames_as_one_strip() -> None:
+    x, w = gx.input("x", (1, 1, 5, 5)), gx.parameter("w", (1, 1, 3, 3))
+    strip = viz.frames(gx.conv2d(x, w), across=9)
+    check_figure(strip)
+    assert strip.canvas.width > 8 * strip.canvas.height
+    assert strip.model == viz.frames(gx.conv2d(x, w)).model
+    with pytest.raises(gx.GraphError, match=r"across=0"):
+        viz.frames(gx.conv2d(x, w), across=0)
+
+
 def test_what_is_not_given_is_made_and_said() -> None:
     x, w = gx.input("x", ("N", 1, "H", 5)), gx.parameter("w", (1, 1, 3, 3))
     figure = viz.frames(gx.conv2d(x, w), size={"H": 4}, seed=3)
