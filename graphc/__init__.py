@@ -127,6 +127,7 @@ from graphc.ops import (
 if TYPE_CHECKING:
     from graphc import analysis, data, models, nn, passes, train
     from graphc.analysis.angular_update import angular_update
+    from graphc.analysis.centre import centre_offsets
     from graphc.analysis.compose_affine import compose_affine
     from graphc.analysis.cost import cost
     from graphc.analysis.effective import effective_receptive_field
@@ -155,6 +156,7 @@ _FROM = {
     "Program": "graphc.compiler.program",
     "angular_update": "graphc.analysis.angular_update",
     "available_backends": "graphc.compiler.registry",
+    "centre_offsets": "graphc.analysis.centre",
     "check_sharing": "graphc.analysis.sharing",
     "compile": "graphc.compiler.program",
     "compose_affine": "graphc.analysis.compose_affine",
@@ -225,6 +227,7 @@ __all__ = [
     "broadcast_to",
     "cast",
     "cat",
+    "centre_offsets",
     "check_sharing",
     "clip",
     "compile",

@@ -2,6 +2,7 @@
 
 from graphc.analysis.alignment import Certificate, Counterexample
 from graphc.analysis.angular_update import angular_update
+from graphc.analysis.centre import centre_offsets
 from graphc.analysis.compose_affine import compose_affine
 from graphc.analysis.cost import GraphCost, NodeCost, cost
 from graphc.analysis.effective import EffectiveField, effective_receptive_field
@@ -41,6 +42,7 @@ __all__ = [
     "ReceptiveFields",
     "Sharing",
     "angular_update",
+    "centre_offsets",
     "check_sharing",
     "compose_affine",
     "cost",

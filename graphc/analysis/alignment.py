@@ -262,7 +262,7 @@ def _box(
 
 def smallest(survey: Survey, node: Node) -> tuple[Survey, Apart, Shown] | None:
     """The smallest square image, of all sizes, on which two ways to ``node`` disagree."""
-    copy = _any_size(survey, node)
+    copy = any_size(survey, node)
     if copy is None:
         return None
     image, target, own = copy
@@ -286,7 +286,7 @@ def smallest(survey: Survey, node: Node) -> tuple[Survey, Apart, Shown] | None:
     return None
 
 
-def _any_size(survey: Survey, node: Node) -> tuple[Node, Node, list[int]] | None:
+def any_size(survey: Survey, node: Node) -> tuple[Node, Node, list[int]] | None:
     """The way to ``node`` on an image of any height and width, if its ops allow that."""
     wrt = survey.wrt
     if wrt.ndim < 3:

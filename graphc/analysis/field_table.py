@@ -119,10 +119,13 @@ def _plain(node: Node, fields: ReceptiveFields, followed: set[Node]) -> bool:
     """Whether there is nothing to tell: statistics, a map laid out as a vector, the same view."""
     if node not in followed:
         return True
-    views = fields[node].views
+    mine = fields[node]
     if node.op.name == "reshape" and node.ndim < fields.wrt.ndim:
         return True
-    return any(source in fields and fields[source].views == views for source in node.inputs)
+    return any(
+        theirs.views == mine.views and theirs.aligned == mine.aligned
+        for theirs in (fields[source] for source in node.inputs if source in fields)
+    )
 
 
 def _pair(pair: Any) -> str:

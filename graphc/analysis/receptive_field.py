@@ -173,7 +173,7 @@ class ReceptiveField:
         return rows, columns
 
     @property
-    def centre_offset(self) -> tuple[Size | Fraction, Size | Fraction] | None:
+    def centre_offset(self) -> tuple[int | Fraction, int | Fraction] | None:
         """(size - 1) / 2 - padding: on which pixel unit (0, 0) is centred, (rows, columns).
 
         0 where the first unit looks at the first pixel. Raises GraphError where that depends on a
@@ -181,7 +181,7 @@ class ReceptiveField:
         """
         if self.padding is None:
             return None
-        found: list[Size | Fraction] = []
+        found: list[int | Fraction] = []
         for size, padding in zip(self.size, self.padding, strict=True):
             if isinstance(size, Dim) or isinstance(padding, Dim):
                 names = dims.names((size, padding))
