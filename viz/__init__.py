@@ -20,6 +20,8 @@ from .memory import memory
 from .overlay import Overlay
 from .plates import plate
 from .pooling import pooling
+from .receptive import fields_by_depth, misaligned, receptive_field
+from .receptive_maps import centre_offsets, effective_field, field_sizes
 from .report.build import report
 from .sharing import sharing, weight_gradient
 from .volumes import volumes
@@ -35,20 +37,26 @@ __all__ = [
     "Plate",
     "activations",
     "borders",
+    "centre_offsets",
     "columns",
     "convolved",
     "curves",
     "diff",
     "draw",
     "dropout",
+    "effective_field",
+    "field_sizes",
+    "fields_by_depth",
     "film",
     "filters",
     "flattened",
     "memory",
     "frames",
+    "misaligned",
     "partial_sums",
     "plate",
     "pooling",
+    "receptive_field",
     "rectified",
     "report",
     "sharing",
