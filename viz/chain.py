@@ -186,6 +186,10 @@ def chain(
         else:
             steps[-1] = (node, [*steps[-1][1], node])
     found = tuple(Step(n, tuple(ops), n.type.concrete(sizes)[1:]) for n, ops in steps)
+    for step in found:
+        if min(step.shape, default=1) < 1:
+            at = ", ".join(f"{name}={extent}" for name, extent in sizes.items())
+            raise GraphError(f"{called}: at {at} nothing is left of {describe(step.node)}")
     joins = _joins(path, found, best, members)
     return Chain(image, found, joins, {n: s for n, s in sizes.items() if n in (size or {})})
 
@@ -247,6 +251,13 @@ def _longest(graph: Graph, image: Node, members: set[Node], end: Node) -> dict[N
     return best
 
 
+def check_sizes(size: Mapping[str, int], called: str) -> None:
+    """Raise GraphError unless every number of ``size`` is one that a dimension can have."""
+    for name, value in size.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise GraphError(f"{called}: {name}={value!r} is not a size: an int of 1 or more")
+
+
 def _sizes(path: list[Node], size: Mapping[str, int], called: str) -> dict[str, int]:
     names = dims.names(extent for node in path for extent in node.shape)
     batch = dims.names(path[0].shape[:1])
@@ -259,9 +270,7 @@ def _sizes(path: list[Node], size: Mapping[str, int], called: str) -> dict[str, 
             f"{called}: the dimension {missing[0]} has no value\n"
             f"  to fix: {called}(…, size={{{missing[0]!r}: 32}})"
         )
-    for name, value in size.items():
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise GraphError(f"{called}: {name}={value!r} is not a size: an int of 1 or more")
+    check_sizes(size, called)
     return {**dict.fromkeys(batch, 1), **size}
 
 

@@ -137,7 +137,8 @@ def _units(read: Reading, units: Sequence[tuple[int, int]] | None) -> list[tuple
         return list(dict.fromkeys((min(y, rows - 1), min(x, columns - 1)) for y, x in some))
     chosen: list[tuple[int, int]] = []
     for unit in units:
-        whole = len(unit) == 2 and all(isinstance(at, (int, np.integer)) for at in unit)
+        pair = isinstance(unit, (tuple, list, np.ndarray)) and len(unit) == 2
+        whole = pair and all(isinstance(at, (int, np.integer)) for at in unit)
         if not whole or not (0 <= unit[0] < rows and 0 <= unit[1] < columns):
             raise GraphError(
                 f"viz.frames: there is no unit {unit!r} on a map of {rows} by {columns}"

@@ -8,6 +8,7 @@ values of ``gx.interpret``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -25,6 +26,8 @@ from graphc.ops.conv import Convolution
 from graphc.ops.padding import Sweep
 from graphc.ops.pool import Pooling
 
+from .chain import check_sizes
+
 Array = np.ndarray[Any, np.dtype[Any]]
 Kind = Literal["sum", "mean", "max"]
 
@@ -33,6 +36,7 @@ WINDOWED = (
     "avg_pool2d", "avg_pool2d_input_grad",
 )  # fmt: skip
 _MOST_INPUT, _MOST_PARAMETER = 4, 3  # numbers made for a figure are whole and below these,
+_MOST_MADE = 10**7  # numbers of one input
 _NAMED = 4  # so many are named in a caption
 _MOST_POOLED = 10  # and below this where they are compared
 
@@ -233,6 +237,9 @@ def values_of(
     for name in sizes:
         if name not in known:
             raise GraphError(f"{called}: no dimension is called {name!r}{suggest(name, known)}")
+    check_sizes(sizes, called)
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**64:
+        raise GraphError(f"{called}: seed={seed!r} is not an int of 0 or more, below 2⁶⁴")
     given, made = dict(inputs or {}), []
     for name, leaf in graph.inputs.items():
         if name in given:
@@ -245,6 +252,11 @@ def values_of(
                 f"  to fix: give size={{{missing[0]!r}: 5}}, or inputs={{{name!r}: an array}}"
             )
         shape = leaf.type.concrete({**dict.fromkeys(batch, 1), **sizes})
+        if math.prod(shape) > _MOST_MADE:
+            raise GraphError(
+                f"{called}: an input {name} of {' × '.join(map(str, shape))} numbers is more than "
+                f"a figure makes up ({_MOST_MADE:,})\n  to fix: give smaller sizes, or inputs=…"
+            )
         most = _MOST_POOLED if isinstance(node.op, Pooling) else _MOST_INPUT
         given[name] = _whole_numbers(name, seed, most, shape).astype(leaf.dtype)
         made.append(name)

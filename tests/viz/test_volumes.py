@@ -180,6 +180,9 @@ def test_which_input_is_the_image() -> None:
     with pytest.raises(gx.GraphError, match=r"which input is the image\? \(wrt= one of a, b\)"):
         viz.volumes(graph)
     assert len(viz.volumes(graph, wrt=b).model["boxes"]) == 2
+    small = gx.conv2d(gx.input("s", ("N", 2, "H", "H")), gx.parameter("w", (1, 2, 3, 3)))
+    with pytest.raises(gx.GraphError, match="at .*H=2.* nothing is left of conv2d"):
+        viz.volumes(gx.Graph({"y": small}), size={"H": 2})
     with pytest.raises(gx.GraphError, match="takes a Graph"):
         viz.volumes(a)  # type: ignore[arg-type]
     with pytest.raises(gx.GraphError, match="has no input"):
