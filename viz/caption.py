@@ -29,7 +29,7 @@ def caption(model: Model) -> Caption:
     parts = [f"{said} nodes, {put('parameters', model.counts.get('parameters', 0))} parameters"]
     shared = sum(node.kind == "parameter" and node.uses > 1 for node in model.nodes)
     if shared:
-        parts.append(f"{put('shared', shared)} parameter arrays shared")
+        parts.append(f"shared parameters: {put('shared', shared)}")
     sums = sum(node.kind == "grad_sum" for node in model.nodes)
     if sums:
         parts.append(f"gradients summed at {put('sums', sums)} nodes")

@@ -107,7 +107,7 @@ class _Writer:
             f'fontcolor="{INK}", label={joined(heading)}, nodesep=0.25, '
             f'ranksep={0.35 if self.training else 0.16}, bgcolor="white", pad=0.2, '
             f'class="picture"{_STRAIGHT if self.layout.tangled else ""}]',
-            f'  node [fontname="{FONT}", fontsize=11, fontcolor="{INK}", margin="0.17,0.06", '
+            f'  node [fontname="{FONT}", fontsize=11, fontcolor="{INK}", margin="0.22,0.06", '
             "height=0.3, width=0.3]",
             f'  edge [fontname="{FONT}", fontsize=11, fontcolor="{FAINT}", color="{INK}", '
             "arrowsize=0.6]",
@@ -228,7 +228,7 @@ class _Writer:
         said = []
         if edge.operand == "decay":
             said.append("decay")
-        elif source.weight is not None and edge.weight is not None:
+        elif source.weight is not None and edge.weight is not None and target.part == "forward":
             said.append(source.label[0].rpartition(".")[2])
         elif (
             source.part == target.part != "update"
@@ -239,7 +239,8 @@ class _Writer:
         if edge.count > 1 and source.part == target.part != "update" and edge.kind != "update":
             said.append(f"({edge.count}×)")
         text = clean(" ".join(filter(None, said)))
-        return quote(f"  {text}") if text else ""
+        # Room between the line and a text that a wider font than the layout's makes longer.
+        return quote(f"    {text}") if text else ""
 
     def hint(self) -> None:
         """Rows, and their order from left to right and from top to bottom."""

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from graphc.ir.errors import GraphError
+from graphc.ir.errors import BackendError, GraphError
 from graphc.ir.graph import Graph
 from graphc.ir.printer import embed
 
@@ -140,7 +140,10 @@ class Drawing:
         return self.svg
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {"image/svg+xml": self.svg, "text/plain": repr(self)}
+        try:
+            return {"image/svg+xml": self.svg, "text/plain": repr(self)}
+        except BackendError:  # no layout: the notebook still says what this is
+            return {"text/plain": repr(self)}
 
     def __repr__(self) -> str:
         model = self._model

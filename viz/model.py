@@ -64,7 +64,8 @@ class DrawnNode:
     text: str = ""  # the node as the printed IR has it
     label: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()  # what the graph calls it where it is an output
-    weight: str | None = None  # of one use of a shared parameter (``unshare``): the parameter's id
+    # Of one use of a shared parameter (``unshare``): its id, w, or an element of it, w[0,1].
+    weight: str | None = None
     digest: str = ""  # of a folded box: a hash of what is inside
     inside: tuple[str, ...] = ()  # of a folded box: the ids of the nodes in it
     repeats: int = 1  # how many equal modules a folded box stands for
@@ -421,9 +422,16 @@ class _Builder:
         )
 
     def weight(self, node: Node) -> str | None:
-        """The shared parameter that ``node`` is one use of."""
+        """The shared parameter that ``node`` is one use of, or the one element of it that is used
+        (``unshare(unroll=…)``): ``w[0,0,1,1]``."""
         if node.op.name == "edge" and isinstance(node.inputs[0].op, Parameter):
+            picks = [u for u in self.graph.users(node) if self.part[u] == "forward"]
+            if len(picks) == 1 and _one_element(picks[0]):
+                return self.weight(picks[0])
             return self.ids[node.inputs[0]]
+        if _one_element(node) and node.inputs[0].op.name == "edge":
+            place = ",".join(map(str, node.op.attributes()["starts"]))
+            return f"{self.ids[node.inputs[0].inputs[0]]}[{place}]"
         return None
 
     def label(self, node: Node) -> tuple[str, ...]:
@@ -452,6 +460,8 @@ class _Builder:
             rows = ["constant", dims_text(node.type)]
         if node.op.name == "edge":
             rows = [self._called(node)]
+        elif self.weight(node) is not None:
+            return (f"{self._called(node.inputs[0])}[{str(self.weight(node)).rpartition('[')[2]}",)
         return tuple(rows)
 
     def _called(self, node: Node) -> str:
@@ -508,6 +518,11 @@ _LEAVES: tuple[tuple[type[Leaf], Kind], ...] = (
 
 def _shape(node: Node) -> tuple[int | str, ...]:
     return tuple(size if isinstance(size, int) else str(size) for size in node.shape)
+
+
+def _one_element(node: Node) -> bool:
+    """Whether it takes one element out of an array."""
+    return node.op.name == "slice" and all(size == 1 for size in node.shape)
 
 
 def _attributes(node: Node) -> str:

@@ -323,6 +323,12 @@ class Program:
     def __repr__(self) -> str:
         return f"<graphc.Program of {self.graph!r} for {self.backend.name}>"
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """What a notebook shows: the plan in one line, and the source to unfold."""
+        from graphc.ir.display import program_bundle
+
+        return program_bundle(repr(self), str(self.plan).splitlines()[0], self.source)
+
 
 @contextmanager
 def _no_collections() -> Iterator[None]:

@@ -93,6 +93,12 @@ class Node:
     def __repr__(self) -> str:
         return describe(self)
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """What a notebook shows: what it is, and a drawing of what it is computed from."""
+        from graphc.ir.display import node_bundle
+
+        return node_bundle(self)
+
     # -- identity -----------------------------------------------------------------------------
 
     def __copy__(self) -> Node:

@@ -88,6 +88,15 @@ class History:
             y=what.pop() if len(what) == 1 else "",
         )
 
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        """What a notebook shows: the losses as a chart, where one can be made."""
+        bundle: dict[str, Any] = {"text/plain": repr(self)}
+        try:
+            bundle["image/svg+xml"] = self.plot().svg
+        except (BackendError, GraphError, ImportError):  # no drawing package, no epoch: text alone
+            return bundle
+        return bundle
+
     def __repr__(self) -> str:
         ends = ", ".join(f"{k} {v[-1]:.4g}" for k, v in self.metrics.items() if len(v))
         return f"<graphc.History of {self.epochs} epochs: {ends}>"
