@@ -209,7 +209,7 @@ def _check(graph: Graph, value: Any, sizes: Mapping[str, int] | None) -> Overlay
         for node, error in errors.items()
     }
     worst = value.worst.node if value.wrong else None
-    red: dict[Node | str, Any] = {**value.overlay()}
+    red: dict[Node | str, Any] = {node: much for node, much in value.overlay().items()}
     note = f"tolerance {value.tolerance}; {len(wrong)} of {len(errors)} wrong"
     return Overlay(red, rows=rows, worst=worst, together="max", note=note)
 

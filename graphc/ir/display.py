@@ -16,6 +16,17 @@ MOST_NODES = 400  # drawn in a notebook; a larger graph folds
 _MOST_LINES = 200  # of a program's source
 
 
+def field_bundle(field: Any, text: str) -> dict[str, Any]:
+    """The table of a receptive field, and its picture where a drawing package is installed."""
+    bundle: dict[str, Any] = {"text/plain": text}
+    for point in entry_points(group="graphc.display", name="receptive_field"):
+        try:
+            bundle["image/svg+xml"] = point.load()(field).svg
+        except (ImportError, BackendError, GraphError):  # a size that is not given: text alone
+            continue
+    return bundle
+
+
 def mimebundle(graph: Graph) -> dict[str, Any]:
     """SVG where a drawing package is installed and works, the printed IR always."""
     return {"text/plain": str(graph), **_drawn(graph)}

@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from graphc.analysis import receptive_field
 from graphc.ir.dims import evaluate, names
@@ -241,6 +240,8 @@ def pattern(size: tuple[int, int]) -> Array:
 
 
 def _uri(pixels: Array) -> str:
+    from PIL import Image
+
     picture = Image.fromarray(pixels)
     if max(picture.size) > _LARGEST:
         picture.thumbnail((_LARGEST, _LARGEST))
