@@ -23,6 +23,10 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
+from graphc.testing import backend  # noqa: E402 - it imports NumPy
+
+__all__ = ["backend"]
+
 # The same examples on every machine: a red test is red for everybody. `make soak` widens them.
 settings.register_profile(
     "graphc",
