@@ -209,9 +209,9 @@ def _check(graph: Graph, value: Any, sizes: Mapping[str, int] | None) -> Overlay
         for node, error in errors.items()
     }
     worst = value.worst.node if value.wrong else None
-    red: dict[Node | str, Any] = {node: much for node, much in value.overlay().items()}
+    red: Iterable[tuple[Node | str, Any]] = value.overlay().items()
     note = f"tolerance {value.tolerance}; {len(wrong)} of {len(errors)} wrong"
-    return Overlay(red, rows=rows, worst=worst, together="max", note=note)
+    return Overlay(dict(red), rows=rows, worst=worst, together="max", note=note)
 
 
 _MAKERS: dict[str, Callable[[Graph, Any, Mapping[str, int] | None], Overlay]] = {

@@ -199,3 +199,101 @@ def test_all_hints_can_be_laid_out(shared: gx.Graph, hints: Any) -> None:
     picture = render(write(drawing._model, hints), "png")
     with Image.open(BytesIO(picture)) as image:
         assert image.size[0] > 200
+
+
+# -- for those who do not see it, and for other programs ------------------------------------------
+
+
+def outline_of(text: str) -> list[str]:
+    (found,) = [
+        group
+        for group in ET.fromstring(text.encode()).iter(f"{SVG}g")
+        if group.get("class") == "outline"
+    ]
+    assert found.get("role") == "list"
+    assert all(item.get("role") == "listitem" for item in found)
+    assert [item.get("aria-label") for item in found] == [i.findtext(f"{SVG}title") for i in found]
+    return [str(item.get("aria-label")) for item in found]
+
+
+@pytest.mark.parametrize("fold", [None, False, True, "conv*"])
+def test_the_outline_is_in_topological_order(training: gx.Graph, fold: Any) -> None:
+    drawing = viz.draw(training, fold=fold)
+    rows = outline_of(drawing.svg)
+    model = drawing.model
+    assert len(rows) == len(model["nodes"])
+    names = [row.partition(". ")[2].partition(": ")[0] for row in rows]
+    assert sorted(names) == sorted(node["name"] for node in model["nodes"])
+    assert [row.partition(".")[0] for row in rows] == [str(i + 1) for i in range(len(rows))]
+    place = {name: i for i, name in enumerate(names)}
+    called = {node["id"]: node["name"] for node in model["nodes"]}
+    boxes = {node["id"] for node in model["nodes"] if node["inside"]}
+    for edge in model["edges"]:
+        if edge["kind"] == "data" and not {edge["source"], edge["target"]} & boxes:
+            assert place[called[edge["source"]]] < place[called[edge["target"]]]
+    # DOT says the same in its comments.
+    comments = [line[3:] for line in drawing.dot.splitlines() if line.startswith("// ")]
+    assert comments[1:] == rows
+    assert "outputs" not in rows[-1]
+
+
+def test_every_use_is_in_the_outline() -> None:
+    x, w = gx.input("x", ("N",)), gx.parameter("w", ())
+    drawing = viz.draw(gx.Graph({"y": gx.add(x * w, x * w)}))
+    rows = outline_of(drawing.svg)
+    assert rows[0].startswith("1. x: input f32[N], forward")
+    assert rows[-1].endswith("reads mul, mul, output y")
+
+
+def test_shapes_are_hidden_from_those_who_hear_the_list(lenet: gx.Graph) -> None:
+    root = ET.fromstring(viz.draw(lenet).svg.encode())
+    assert root.get("role") != "img"
+    shapes = [g for g in root.findall(f"{SVG}g") if g.get("class") != "outline"]
+    assert shapes
+    assert all(g.get("aria-hidden") == "true" for g in shapes)
+
+
+def test_a_page_has_the_picture_and_its_caption(lenet: gx.Graph, tmp_path: Path) -> None:
+    drawing = viz.draw(lenet, flops=True, title="<b>LeNet</b>")
+    text = drawing.save(tmp_path / "a.html").read_text(encoding="utf-8")
+    assert text == drawing.html
+    assert gx.parse(text) == lenet
+    assert "<script" not in text
+    assert "<h1>&lt;b&gt;LeNet&lt;/b&gt;</h1>" in text
+    assert text.count("http") == text.count("http://www.w3.org/")
+    assert f"<figcaption>{drawing.caption}</figcaption>" in text
+
+
+def test_pdf_is_one_page(shared: gx.Graph, tmp_path: Path) -> None:
+    pytest.importorskip("svglib")
+    first = viz.draw(shared).save(tmp_path / "a.pdf").read_bytes()
+    assert first.startswith(b"%PDF-")
+    assert first.count(b"/Type /Page\n") == 1
+    assert first == viz.draw(shared).save(tmp_path / "b.pdf").read_bytes()
+
+
+def test_a_size_is_filled(lenet: gx.Graph, tmp_path: Path) -> None:
+    drawing = viz.draw(lenet)
+    root = ET.parse(drawing.save(tmp_path / "a.svg", size=(1600, 900))).getroot()
+    assert (root.get("width"), root.get("height")) == ("1600px", "900px")
+    assert root.get("viewBox") == ET.fromstring(drawing.svg.encode()).get("viewBox")
+    assert gx.parse((tmp_path / "a.svg").read_text(encoding="utf-8")) == lenet
+    with Image.open(drawing.save(tmp_path / "a.png", size=(1600, 900))) as image:
+        assert image.size[1] == pytest.approx(900, abs=3)
+        assert image.size[0] <= 1600
+    for wrong in ((0, 9), (1600,), (1.5, 2), "big", (10**9, 10**9)):
+        with pytest.raises(gx.GraphError, match=r"\(width, height\) in pixels"):
+            drawing.save(tmp_path / "a.svg", size=wrong)  # type: ignore[arg-type]
+    with pytest.raises(gx.GraphError, match=r"only \.svg and \.png have a size"):
+        drawing.save(tmp_path / "a.dot", size=(1600, 900))
+
+
+def test_captions_read_back(lenet: gx.Graph, training: gx.Graph, shared: gx.Graph) -> None:
+    for graph, fold in ((lenet, None), (training, True), (shared.apply(*TRAINING), None)):
+        drawing = viz.draw(graph, fold=fold)
+        caption = drawing.caption
+        assert viz.Caption.parse(caption.template, str(caption)) == caption.values
+        assert caption.values["parameters"] == graph.parameter_count()
+        assert str(caption) in " ".join(
+            "".join(e.itertext()) for e in ET.fromstring(drawing.svg.encode()).iter(f"{SVG}text")
+        )
