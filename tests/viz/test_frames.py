@@ -329,7 +329,10 @@ def test_numbers_that_are_none(value: float) -> None:
         (lambda x, w: viz.frames(gx.conv2d(x, w), size={"H": 9}, units=[(9, 0)]), "no unit"),
         (lambda x, w: viz.frames(gx.conv2d(x, w), size={"H": 9}, units=[3]), "no unit 3"),
         (lambda x, w: viz.frames(gx.conv2d(x, w), size={"H": "9"}), "H='9' is not a size"),
-        (lambda x, w: viz.frames(gx.conv2d(x, w), size={"H": 10**12}), "more than a figure makes up"),
+        (
+            lambda x, w: viz.frames(gx.conv2d(x, w), size={"H": 10**12}),
+            "more than a figure makes up",
+        ),
         (lambda x, w: viz.frames(gx.conv2d(x, w), size={"H": 9}, seed=-1), "seed=-1 is not"),
         (lambda x, w: viz.frames(gx.conv2d(x, w), size={"H": 9}, units=[(0.5, 0)]), "no unit"),
         (lambda x, w: viz.frames(gx.conv2d(x, w), size={"H": 9}, units=[]), "nothing to draw"),
