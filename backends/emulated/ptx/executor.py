@@ -239,7 +239,7 @@ class _Run:
         if len(groups) == 1:
             return groups[0]
         joined = np.concatenate([g for g in groups if g is not None])
-        joined.sort()
+        joined.sort(kind="stable")  # of sorted parts: a merge
         return None if len(joined) == self.frame.count else joined
 
     def _end(self, block: Block, frame: Frame, lanes: Array | None) -> None:

@@ -83,7 +83,8 @@ class Frame:
     agree. ``threads`` numbers the lanes over all blocks of the chunk.
     """
 
-    __slots__ = ("count", "full", "launch", "local", "shared", "threads", "values")
+    __slots__ = ("_block", "_number", "count", "full", "launch", "local", "shared", "threads",
+                 "values")  # fmt: skip
 
     def __init__(
         self,
@@ -102,6 +103,8 @@ class Frame:
         self.shared = shared
         self.local = local
         self.full = full  # whole warps, all of their lanes present and in order
+        self._block: Array | None = None
+        self._number: Array | None = None
 
     def subset(self, lanes: Array, slots: tuple[int, ...]) -> Frame:
         """The lanes at these positions, with copies of the registers ``slots``."""
@@ -124,6 +127,24 @@ class Frame:
                 out = out.view(new.dtype) if out.itemsize == new.itemsize else out.astype(new.dtype)
             out[lanes] = new
             self.values[slot] = out
+
+    @property
+    def block(self) -> Array:
+        """The block of each lane, numbered over the chunk."""
+        if self._block is None:
+            per = self.launch.threads
+            if per & (per - 1) == 0:  # a division costs ten times a shift
+                self._block = self.threads >> (per.bit_length() - 1)
+            else:
+                self._block = self.threads // per
+        return self._block
+
+    @property
+    def number(self) -> Array:
+        """``threads`` in 32 bits."""
+        if self._number is None:
+            self._number = self.threads.astype(np.int32)
+        return self._number
 
     def warps(self) -> Array:
         """The warp of each lane, numbered over all blocks of the chunk."""

@@ -130,11 +130,10 @@ class Shared:
             lane = int(np.argmax((addresses & np.uint64(size - 1)) != 0))
             at = int(addresses[lane])
             raise AccessError(f"misaligned {what} shared memory: offset {at}", lane, at)
-        block = frame.threads // frame.launch.threads
-        positions: Array = addresses.astype(np.int64) + block * self.size
+        positions: Array = addresses.astype(np.int64) + frame.block * self.size
         first = positions >> self.shift
         granules = tuple(first + k for k in range(max(1, size >> self.shift)))
-        lanes = (frame.threads + FIRST).astype(np.int32)
+        lanes = frame.number + np.int32(FIRST)
         return Place(base, frame.threads, positions, granules, lanes)
 
     # -- races ------------------------------------------------------------------------------------
