@@ -203,7 +203,7 @@ def _pyramid(layers: list[dict[str, Any]], field: ReceptiveField, at: tuple[int,
                 canvas.line(left + unit * cell, top, left + unit * cell, top + bar,
                             stroke="grid", line=0.5)  # fmt: skip
         count = last - first + 1
-        canvas.text(left + _SIDE + 8, top + 13, f"{count} columns", size=11)
+        canvas.text(left + _SIDE + 8, top + 13, f"{count} column{'s' * (count != 1)}", size=11)
         before = (start, end, top + bar)
     bottom = layers[-1]
     template = (

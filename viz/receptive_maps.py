@@ -58,12 +58,14 @@ def effective_field(found: EffectiveField) -> Figure:
             (box[2] - box[0] + 1) * cell, stroke="vermillion", line=1.6, dash="6 3",
             title="what the unit sees", data={"role": "box", "box": ",".join(map(str, box))},
         )  # fmt: skip
-    canvas.text(right, top + 12, "share   side   of the image", size=11, bold=True)
+    canvas.text(right, top + 12, "share", size=11, bold=True)
+    canvas.text(right + 76, top + 12, "side", size=11, bold=True, anchor="end")
+    canvas.text(right + 164, top + 12, "of the image", size=11, bold=True, anchor="end")
     for number, area in enumerate(found.areas, 1):
         y = top + 12 + _ROW * number
         canvas.text(right, y, f"{area.share:g}", size=11)
-        canvas.text(right + 72, y, str(area.side), size=11, anchor="end")
-        canvas.text(right + 150, y, f"{area.ratio:.4g}", size=11, anchor="end")
+        canvas.text(right + 76, y, str(area.side), size=11, anchor="end")
+        canvas.text(right + 164, y, f"{area.ratio:.4g}", size=11, anchor="end")
     y = top + 22 + _ROW * 5
     canvas.rect(right, y - 9, 12, 11, stroke="vermillion", dash="6 3", line=1.6)
     canvas.text(right + 18, y, "what the unit sees", size=11)
@@ -115,7 +117,7 @@ def field_sizes(
         raise GraphError("viz.field_sizes: no layer has a field of a known size: say size=")
     wrt_node = rows[0].field.wrt
     height = (1, 1, *rows[0].field.way.shape(wrt_node))[-2]
-    sizes = [int(row.size[0]) for row in rows]  # type: ignore[call-overload]
+    sizes = [_number(row.size[0]) for row in rows]
     scale = _SIDE / max(height, *sizes)
     names = max(text_width(row.name, 10) for row in rows)
     left = _MARGIN + min(names, 200) + 10
@@ -152,12 +154,17 @@ def field_sizes(
     model = {
         "image": height, "exceeding": exceeding,
         "layers": [
-            {"name": row.name, "size": [int(n) for n in row.size], "aligned": bool(row.aligned)}  # type: ignore[call-overload]
+            {"name": row.name, "size": [_number(n) for n in row.size], "aligned": bool(row.aligned)}
             for row in rows
         ],
     }  # fmt: skip
     words = "A bar for each layer, in the order of the graph, as long as its field is high."
     return Figure(canvas, model, Caption(template, values), title, words)
+
+
+def _number(size: Any) -> int:
+    """A size that is known to be a number."""
+    return int(size)
 
 
 def centre_offsets(

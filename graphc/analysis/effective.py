@@ -222,13 +222,13 @@ def _gradients(
     graph = Graph({"loss": sum_(one)}, {}).apply(backward(wrt=[field.wrt]))
     name = next(name for name, leaf in graph.inputs.items() if leaf is field.wrt)
     batch = field.way.shape(field.wrt)[0]
-    program = compile(graph.select(f"grad/{name}"), backend="numpy")
+    # With the loss: of a linear network the gradient alone would not read the image.
+    program = compile(graph, backend="numpy")
     total = np.zeros(field.way.shape(field.wrt)[-2:])
     for run, image in enumerate(images):
         held = program.init(seed + run) if variables is None else dict(variables)
-        gradient = next(iter(program(held, {name: np.repeat(image[None], batch, 0)}).values()))[
-            0
-        ].astype(np.float64)
+        given = {name: np.repeat(image[None], batch, 0)}
+        gradient = program(held, given)[f"grad/{name}"][0].astype(np.float64)
         gradient = np.abs(gradient) if part == "absolute" else np.maximum(gradient, 0)
         total += gradient.reshape(-1, *total.shape).sum(0)
     return total / len(images)
@@ -254,7 +254,8 @@ def paths(way: Way, unit: tuple[int, int]) -> Array:
         counts[edge.source] = _added(counts[edge.source], back) if edge.source in counts else back
     found = _wide(counts[way.wrt], _sum(counts[way.wrt]))
     plane = (1, 1, *found.shape)[-2:]
-    return found.reshape(-1, *plane).sum(0)
+    total: Array = found.reshape(-1, *plane).sum(0)
+    return total
 
 
 def _added(one: Array, other: Array) -> Array:
