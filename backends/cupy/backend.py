@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,8 @@ class CupyBackend:
         """
         del threads  # of the host: nothing is computed there
         self.cupy = _import()
+        if self.name == CupyBackend.name:
+            _refuse_emulated(self.cupy)
         self.capability = _device(self.cupy)
         if device is not None and device not in DEVICES:
             raise BackendError(f"device={device!r} is not one of {', '.join(DEVICES)}")
@@ -250,6 +252,16 @@ def _import() -> Any:
             f"the backend 'cupy' needs CuPy, which does not load ({error})\n"
             "  to fix: pip install 'graphc[cupy]', or use backend='numpy'"
         ) from error
+
+
+def _refuse_emulated(cupy: Any) -> None:
+    """Who asks for a GPU must not get the emulated device because a test wanted that before."""
+    with suppress(cupy.cuda.runtime.CUDARuntimeError):
+        if cupy.cuda.runtime.getDeviceProperties(0)["name"].startswith(b"emulated"):
+            raise BackendError(
+                "CuPy is on the emulated device in this process, which is no GPU\n"
+                "  to fix: use backend='emulated', or a process of its own for the GPU"
+            )
 
 
 def _device(cupy: Any) -> int:

@@ -174,3 +174,10 @@ def test_what_has_no_stand_in_is_refused_by_name() -> None:
         cp.cuda.cublas.sger(0, 1, 1, 0, 0, 1, 0, 1, 0, 1)
     with pytest.raises(gx.BackendError, match="CUDA runtime createTextureObject has no stand-in"):
         cp.cuda.runtime.createTextureObject(0, 0)
+
+
+def test_who_asks_for_a_gpu_does_not_get_the_emulated_device() -> None:
+    graph = gx.Graph({"y": gx.exp(gx.input("x", ("N",)))})
+    with pytest.raises(gx.BackendError, match="on the emulated device in this process"):
+        gx.compile(graph, backend="cupy")
+    gx.compile(graph, backend="emulated")
