@@ -68,11 +68,12 @@ class Irregular:
     """No rule holds for all units: they are looked at one by one.
 
     ``axes``: the axes of the node (from the right) by which units differ. ``size``: one that has to
-    be given.
+    be given. ``largest``: the largest hull of a unit, where that is known all the same.
     """
 
     axes: tuple[int, ...]
     size: str | None = None
+    largest: int | None = None
 
 
 # Several tracks: ways whose strides differ, or that turn; a unit's hull is around all of them.
@@ -106,7 +107,8 @@ def _over(view: View, edge: Edge, found: Links | None, sizes: Mapping[str, int])
         return view
     if isinstance(view, Irregular):
         axes = _carried(view.axes, edge, found)
-        return Irregular(axes, view.size) if axes else WHOLE
+        pointwise = found is not None and all(window is POINT for _, window in found)
+        return Irregular(axes, view.size, view.largest if pointwise else None) if axes else WHOLE
     steps: dict[Track, None] = {}
     for track in view:
         step = _reshaped(track, edge, sizes) if found is None else _step(track, edge, found, sizes)
@@ -275,7 +277,8 @@ def _reshaped(view: Track, edge: Edge, sizes: Mapping[str, int]) -> Track | Irre
             return Irregular((wide_out[0] - len(out),))
         table = tuple(view.at(o // inner) for o in range(inner * view.period))
         return reduced(Track(wide_out[0] - len(out), view.advance, table))
-    return Irregular(tuple(a - len(out) for a in wide_out))
+    # The same elements in other places: none sees more than one of them did.
+    return Irregular(tuple(a - len(out) for a in wide_out), largest=view.size)
 
 
 def _group(

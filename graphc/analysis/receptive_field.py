@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from fractions import Fraction
 from functools import cached_property
-from itertools import pairwise
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -97,26 +96,34 @@ class ReceptiveField:
         return tuple(dict.fromkeys(still))
 
     def _unit_by_unit(self, axis: int) -> View:
-        """What the first units of the map see along an axis, one by one."""
+        """What units of the map see along an axis, one by one, until one breaks the rule."""
+        seen = self._seen.views[axis + 2]
+        largest = seen.largest if isinstance(seen, hulls.Irregular) else None
+        broken = hulls.Irregular((-2, -1), largest=largest)
         shape = (1, 1, *self.way.shape(self.node))[-2:]
         tracks: list[Track] = []
         for unit_axis, count in zip((-2, -1), shape, strict=True):
-            other = -3 - unit_axis
-            ends = []
+            first = self._ends(axis, unit_axis, 0)
+            then = self._ends(axis, unit_axis, min(1, count - 1))
+            if first is None or then is None:
+                return broken
+            step = then[0] - first[0]
             for unit in _looked_at(count):
-                seen = regions.along(self.way.back({unit_axis: unit, other: 0}, clip=False), axis)
-                ends.append((seen.first, seen.last) if seen else None)
-            known = [end for end in ends if end is not None]
-            steps = {b[0] - a[0] for a, b in pairwise(known)}
-            regular = len(known) == len(ends) and len(steps) <= 1
-            regular = regular and len({b - a for a, b in known}) == 1
-            if not regular:
-                return hulls.Irregular((-2, -1))
-            tracks.append(Track(unit_axis, steps.pop() if steps else 0, (ends[0],)))
+                moved = (first[0] + unit * step, first[1] + unit * step)
+                if self._ends(axis, unit_axis, unit) != moved:
+                    return broken
+            tracks.append(Track(unit_axis, step, (first,)))
         moving = [track for track in tracks if track.advance]
         if len(moving) > 1:
-            return hulls.Irregular((-2, -1))
+            return broken
         return (moving[0] if moving else tracks[1],)
+
+    def _ends(self, axis: int, unit_axis: int, unit: int) -> tuple[int, int] | None:
+        """First and last position along an axis of ``wrt`` that a unit sees, the first one of its
+        row or column, as if maps went on for ever."""
+        at = {unit_axis: unit, -3 - unit_axis: 0}
+        seen = regions.along(self.way.back(at, clip=False), axis)
+        return (seen.first, seen.last) if seen else None
 
     @cached_property
     def size(self) -> Pair:
@@ -140,14 +147,14 @@ class ReceptiveField:
             units = [{*range(min(n, period)), *range(max(n - period, 0), n)} for n in shape]
             spans = [hulls.around(view, (y, x)) for y in units[0] for x in units[1]]
             return max((hulls.length(span) for span in spans if span is not None), default=0)
-        largest = 0
-        for unit_axis, count in zip((-2, -1), shape, strict=True):
-            for unit in _looked_at(count):
-                seen = regions.along(
-                    self.way.back({unit_axis: unit, -3 - unit_axis: 0}, clip=False), axis
-                )
-                largest = max(largest, seen.last - seen.first + 1 if seen else 0)
-        return largest
+        if view.largest is not None:
+            return view.largest
+        ends = (
+            self._ends(axis, unit_axis, unit)
+            for unit_axis, count in zip((-2, -1), shape, strict=True)
+            for unit in _looked_at(count)
+        )
+        return max((last - first + 1 for first, last in filter(None, ends)), default=0)
 
     @cached_property
     def aligned(self) -> bool | None:
