@@ -7,7 +7,7 @@ proves and what it does not.
 
 from .backend import EmulatedBackend
 from .counters import Counts, KernelCounts, counting
-from .driver import faults, install, installed, mark_uninitialised, memory_limit
+from .driver import faults, install, installed, late, mark_uninitialised, memory_limit
 from .errors import DeviceFault
 from .needs import requirements
 from .ptx import run_ptx
@@ -21,6 +21,7 @@ __all__ = [
     "faults",
     "install",
     "installed",
+    "late",
     "mark_uninitialised",
     "memory_limit",
     "requirements",

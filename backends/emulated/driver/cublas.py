@@ -106,31 +106,37 @@ class Gemm:
         """One call: each operand is (address, type, leading dimension, stride of the batch)."""
         if self.device.captures:
             raise NotImplementedError(UNDER_CAPTURE)
-        self.device.operation()
         if min(m, n, k, batch) < 0 or {ta, tb} - {0, 1, 2}:
             raise BackendError(f"cuBLAS gemm: sizes {m}, {n}, {k} or transposes {ta}, {tb}")
         for _, code, _, _ in (a, b, c):
             if code not in TYPES:
                 raise BackendError(f"cuBLAS gemm of type {code} has no stand-in in the emulator")
         dtype = F64 if c[1] == 1 else F32
-        scale, keep = self._scalar(alpha, dtype), self._scalar(beta, dtype)
-        for i in range(batch):
-            x = self._matrix("A", a, i, (m, k) if ta == 0 else (k, m)).astype(dtype)
-            y = self._matrix("B", b, i, (k, n) if tb == 0 else (n, k)).astype(dtype)
-            out = scale * np.matmul(x.T if ta else x, y.T if tb else y)
-            if keep:
-                out = out + keep * self._matrix("C", c, i, (m, n)).astype(dtype)
-            self._store(c, i, out.astype(dtype), (a, b))
-        counters.count("gemms")
-        counters.count("gemm_flops", 2 * batch * m * n * k)
-        sizes = (m * k * TYPES[a[1]].itemsize, k * n * TYPES[b[1]].itemsize,
-                 m * n * TYPES[c[1]].itemsize * (2 if keep else 1))  # fmt: skip
-        counters.count("gemm_bytes", batch * sum(sizes))
+        # Scaling factors of the host are read now, those on the device when the work runs.
+        host = None if self.pointers else (self._scalar(alpha, dtype), self._scalar(beta, dtype))
+
+        def work(_: bool) -> None:
+            self.device.operation()
+            scale, keep = host or (self._scalar(alpha, dtype), self._scalar(beta, dtype))
+            for i in range(batch):
+                x = self._matrix("A", a, i, (m, k) if ta == 0 else (k, m)).astype(dtype)
+                y = self._matrix("B", b, i, (k, n) if tb == 0 else (n, k)).astype(dtype)
+                out = scale * np.matmul(x.T if ta else x, y.T if tb else y)
+                if keep:
+                    out = out + keep * self._matrix("C", c, i, (m, n)).astype(dtype)
+                self._store(c, i, out.astype(dtype), (a, b))
+            counters.count("gemms")
+            counters.count("gemm_flops", 2 * batch * m * n * k)
+            sizes = (m * k * TYPES[a[1]].itemsize, k * n * TYPES[b[1]].itemsize,
+                     m * n * TYPES[c[1]].itemsize * (2 if keep else 1))  # fmt: skip
+            counters.count("gemm_bytes", batch * sum(sizes))
+
+        self.device.submit(self.stream, work)
 
     def _scalar(self, address: int, dtype: DType) -> Any:
         if self.pointers:
             return self.device.heap.read(address, dtype.itemsize).view(dtype)[0]
-        return host_bytes(address, dtype.itemsize).view(dtype)[0]
+        return host_bytes(address, dtype.itemsize).view(dtype)[0].copy()
 
     def _pointers(self, address: int, count: int) -> list[int]:
         raw = self.device.heap.read(address, 8 * count)

@@ -1,7 +1,8 @@
 """The emulated device behind CUDA's runtime and driver: memory, streams, events, graphs, faults.
 
-Work runs at once, in the order in which it is submitted; a stream that is being captured records
-it instead. What CUDA refuses while a stream is captured is refused here too.
+Work runs at once, in the order in which it is submitted, or as late as CUDA allows (streams.py); a
+stream that is being captured records it instead. What CUDA refuses while a stream is captured is
+refused here too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from .. import counters
 from ..ptx import Program, launch, parse
 from ..ptx.memory import AccessError, Heap, OutOfDeviceMemory
 from ..ptx.types import Array
+from .streams import DEFAULT, Point, Queues
 
 # Codes of cudaError_t and CUresult (they agree).
 INVALID_VALUE, OUT_OF_MEMORY = 1, 2
@@ -27,7 +29,7 @@ ILLEGAL_STATE, OUT_OF_RESOURCES, LAUNCH_FAILED = 401, 701, 719
 CAPTURE_UNSUPPORTED, CAPTURE_INVALIDATED, CAPTURE_UNMATCHED = 900, 901, 903
 CAPTURE_UNJOINED, CAPTURE_ISOLATION, CAPTURE_IMPLICIT, CAPTURED_EVENT = 904, 905, 906, 907
 
-DEFAULT_STREAMS = (0, 1, 2)
+DEFAULT_STREAMS = (DEFAULT, 1, 2)
 NON_BLOCKING = 1
 STATIC_SHARED = 49152  # bytes a block may have unless its kernel's attribute says more
 MAX_GRID = (2**31 - 1, 65535, 65535)
@@ -60,6 +62,7 @@ class Event:
 
     timed: bool
     capture: Capture | None = None
+    point: Point | None = None  # what a stream that waits for it waits for, where work runs late
     joins: frozenset[int] = frozenset()
 
 
@@ -97,6 +100,7 @@ class Device:
         self._handles: dict[int, Any] = {}
         self._next = 4096
         self._flags: dict[int, int] = {}  # stream -> its flags
+        self.queues: Queues | None = None  # where work runs late
 
     # -- handles ----------------------------------------------------------------------------------
 
@@ -164,6 +168,7 @@ class Device:
         """cudaFree."""
         if address == 0:
             return
+        self.drain()  # cudaFree waits for the device
         try:
             self.heap.free(address)
         except AccessError as error:
@@ -180,6 +185,7 @@ class Device:
 
     def host_free(self, address: int) -> None:
         """cudaFreeHost."""
+        self.drain()
         if self.pinned.pop(address, None) is None:
             raise CudaError(INVALID_VALUE)
 
@@ -209,6 +215,19 @@ class Device:
         else:
             ctypes.memmove(to, source, size)
 
+    def submit_copy(self, to: int, source: int, size: int, stream: int) -> None:
+        """cudaMemcpyAsync. Memory of the host that is not pinned is read at once, and a copy to it
+        is there when the call returns."""
+        pageable = [a for a in (to, source) if self.memory_type(a) == 0]
+        if self.queues is None or not pageable or stream in self.captures:
+            self.submit(stream, lambda _: self.copy(to, source, size))
+        elif source in pageable:
+            kept = host_bytes(source, size).copy()
+            self.submit(stream, lambda _: self.copy(to, kept.ctypes.data, size))
+        else:
+            self.submit(stream, lambda _: self.copy(to, source, size))
+            self.drain(stream)
+
     def fill(self, address: int, value: int, size: int) -> None:
         """cudaMemset."""
         self.operation()
@@ -234,11 +253,28 @@ class Device:
         """Run work, or record it where the stream is captured."""
         capture = self._capturing(stream)
         if capture is None:
-            work(False)
+            self._run(stream, lambda: work(False))
             return
         capture.work.append(work)
         if stream != capture.origin:
             capture.unjoined.add(stream)
+
+    def _run(self, stream: int, work: Callable[[], None], after: tuple[Point, ...] = ()) -> None:
+        """Run work at once, or queue it."""
+        if self.queues is None:
+            work()
+            return
+        stream = DEFAULT if stream in DEFAULT_STREAMS else stream
+        blocking = tuple(s for s, flags in self._flags.items() if not flags & NON_BLOCKING)
+        self.queues.add(stream, work, blocking=blocking, waits=stream in blocking, after=after)
+
+    def drain(self, stream: int | None = None) -> None:
+        """Run what is queued: of one stream, or everything."""
+        if self.queues is not None:
+            if stream is None:
+                self.queues.run_all()
+            else:
+                self.queues.run(self.queues.end(DEFAULT if stream in DEFAULT_STREAMS else stream))
 
     def _capturing(self, stream: int) -> Capture | None:
         capture = self.captures.get(stream)
@@ -264,8 +300,16 @@ class Device:
             self._invalidate()
             raise CudaError(CAPTURE_UNSUPPORTED)
 
-    def synchronize(self) -> None:
-        """Of the device, a stream or an event: everything has run already."""
+    def synchronize(self, stream: int | None = None) -> None:
+        """Wait for the device or a stream."""
+        self.unsafe_in_capture()
+        self.operation()
+        counters.count("synchronisations")
+        self.drain(stream)
+
+    def synchronize_event(self, event: int) -> None:
+        """cudaEventSynchronize."""
+        self.reach(event)
         self.unsafe_in_capture()
         self.operation()
         counters.count("synchronisations")
@@ -307,6 +351,10 @@ class Device:
         found.capture = capture
         # Waiting for this event is waiting for all that its stream did or waited for.
         found.joins = frozenset({stream}) if capture is not None else frozenset()
+        if capture is None and self.queues is not None:
+            # A mark in the queue: it also stands behind what the stream waits for.
+            self._run(stream, lambda: None)
+            found.point = self.queues.end(DEFAULT if stream in DEFAULT_STREAMS else stream)
 
     def wait(self, stream: int, event: int) -> None:
         """cudaStreamWaitEvent: in a capture, how a stream joins it and comes back."""
@@ -316,6 +364,8 @@ class Device:
             if capture is not None:
                 self._invalidate()
                 raise CudaError(CAPTURE_ISOLATION)
+            if found.point is not None:
+                self._run(stream, lambda: None, (found.point,))
             return
         if capture is None:
             found.capture.streams.add(stream)
@@ -323,11 +373,13 @@ class Device:
         elif stream == capture.origin:
             capture.unjoined -= found.joins
 
-    def query(self, event: int) -> Event:
-        """An event that the host may ask."""
+    def reach(self, event: int) -> Event:
+        """An event that the host asks: what stands before it is done."""
         found: Event = self.find(event, Event)
         if found.capture is not None:
             raise CudaError(CAPTURED_EVENT)
+        if found.point is not None and self.queues is not None:
+            self.queues.run(found.point)
         return found
 
     def launch_graph(self, graph: int, stream: int) -> None:
@@ -355,6 +407,7 @@ class Device:
     def unload_module(self, module: int) -> None:
         """cuModuleUnload."""
         program: Program = self.find(module, Program)
+        self.drain()
         program.unload()
         self.drop(module)
 

@@ -17,6 +17,7 @@ from .. import counters
 from ..needs import cache_folder, find_compiler, requirements
 from . import cublas, stub, tables
 from .device import Device, Fault, failing
+from .streams import Queues
 from .trampolines import Hook, hook, hooks_of, signature, supported
 
 MEMORY = 1 << 30  # bytes of the device; the system gives them when they are touched
@@ -170,6 +171,25 @@ def faults(
     True
     """
     return failing(device(), allocation, launch, lost)
+
+
+@contextmanager
+def late() -> Iterator[None]:
+    """Let work of streams run as late as CUDA allows: when the host waits for it, or never.
+
+    Who forgets to wait, for an event of another stream or for a copy to or from pinned memory,
+    reads what is not there yet. A fault of a kernel comes out of the call that waits. At the end of
+    the block everything runs that is left.
+    """
+    target = device()
+    if target.queues is not None:
+        raise BackendError("emulated.late() is on already")
+    target.queues = Queues()
+    try:
+        yield
+        target.drain()
+    finally:
+        target.queues = None
 
 
 @contextmanager

@@ -55,18 +55,19 @@ def runtime(device: Device, module: Any) -> Table:
         return module.PointerAttributes(0, address, address if kind == 1 else 0, kind)
 
     def submit_copy(to: int, source: int, size: int, kind: int, stream: int) -> None:
-        device.submit(stream, lambda _: device.copy(to, source, size))
+        device.submit_copy(to, source, size, stream)
 
     def copy(to: int, source: int, size: int, kind: int) -> None:
         device.unsafe_in_capture()
-        device.copy(to, source, size)
+        device.submit(0, lambda _: device.copy(to, source, size))
+        device.drain(0)
 
     def submit_fill(address: int, value: int, size: int, stream: int) -> None:
         device.submit(stream, lambda _: device.fill(address, value, size))
 
     def fill(address: int, value: int, size: int) -> None:
         device.unsafe_in_capture()
-        device.fill(address, value, size)
+        device.submit(0, lambda _: device.fill(address, value, size))
 
     def copy_2d(
         to: int, to_pitch: int, source: int, pitch: int, width: int, height: int, kind: int,
@@ -79,13 +80,9 @@ def runtime(device: Device, module: Any) -> Table:
         device.submit(stream, work)
 
     def elapsed(start: int, end: int) -> float:
-        if not (device.query(start).timed and device.query(end).timed):
+        if not (device.reach(start).timed and device.reach(end).timed):
             raise CudaError(400)
         return 0.0  # no time passes on this device
-
-    def synchronize_event(event: int) -> None:
-        device.query(event)
-        device.synchronize()
 
     def attribute(which: int, number: int) -> int:
         return ATTRIBUTES.get(which, 0)
@@ -101,7 +98,7 @@ def runtime(device: Device, module: Any) -> Table:
         "getDeviceProperties": lambda _: {**PROPERTIES, "totalGlobalMem": device.heap.capacity},
         "deviceGetPCIBusId": lambda _: "0000:00:00.0", "deviceCanAccessPeer": lambda a, b: 0,
         "deviceSynchronize": device.synchronize,
-        "streamSynchronize": lambda _: device.synchronize(),
+        "streamSynchronize": device.synchronize,
         "malloc": device.malloc, "mallocAsync": lambda size, _: device.malloc(size),
         "free": device.free, "freeAsync": lambda address, _: device.free(address),
         "memGetInfo": lambda: (device.heap.available, device.heap.capacity),
@@ -112,13 +109,13 @@ def runtime(device: Device, module: Any) -> Table:
         "eventCreate": lambda: device.handle(Event(timed=True)),
         "eventCreateWithFlags": lambda flags: device.handle(Event(timed=not flags & 2)),
         "eventRecord": device.record, "eventDestroy": device.drop,
-        "eventQuery": lambda event: done(device.query(event)),
-        "eventSynchronize": synchronize_event, "eventElapsedTime": elapsed,
+        "eventQuery": lambda event: done(device.reach(event)),
+        "eventSynchronize": device.synchronize_event, "eventElapsedTime": elapsed,
         "streamCreate": lambda: device.stream(0),
         "streamCreateWithFlags": device.stream,
         "streamCreateWithPriority": lambda flags, _: device.stream(flags),
         "streamDestroy": device.drop, "streamGetPriority": lambda _: 0,
-        "streamQuery": lambda stream: done(device.is_capturing(stream)),
+        "streamQuery": lambda stream: done(device.drain(stream)),
         "streamWaitEvent": lambda stream, event, *_: device.wait(stream, event),
         "streamIsCapturing": lambda stream: int(device.is_capturing(stream)),
         "streamBeginCapture": lambda stream, *_: device.begin_capture(stream),

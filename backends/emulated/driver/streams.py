@@ -1,0 +1,68 @@
+"""Streams whose work runs as late as CUDA allows: what forgets to wait gives a wrong answer.
+
+CUDA promises an order within a stream, behind an event that a stream waits for, and between the
+default stream and the streams that are not ``non_blocking``. Nothing else: here nothing runs before
+the host waits for it, so that a program that leans on luck reads what is not there yet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+DEFAULT = 0
+Point = tuple[int, int]  # a stream, and how many of its works must be done
+
+
+@dataclass(frozen=True)
+class Item:
+    """Work, and what must be done before it."""
+
+    work: Callable[[], None]
+    after: tuple[Point, ...]
+
+
+class Queues:
+    """The works of all streams that have not run."""
+
+    def __init__(self) -> None:
+        self._items: dict[int, list[Item]] = {}
+        self._done: dict[int, int] = {}
+
+    def end(self, stream: int) -> Point:
+        """The point behind everything that was submitted to a stream."""
+        return stream, len(self._items.get(stream, ()))
+
+    def add(
+        self, stream: int, work: Callable[[], None], *, blocking: tuple[int, ...], waits: bool,
+        after: tuple[Point, ...] = (),
+    ) -> None:  # fmt: skip
+        """Submit work. ``blocking``: the streams that the default one waits for; ``waits``: whether
+        this one waits for the default one."""
+        if stream == DEFAULT:
+            after += tuple(self.end(other) for other in blocking)
+        elif waits:
+            after += (self.end(DEFAULT),)
+        self._items.setdefault(stream, []).append(Item(work, after))
+
+    def run(self, point: Point) -> None:
+        """Do what must be done to reach a point, and nothing else."""
+        stack = [point]
+        while stack:
+            stream, count = stack[-1]
+            done = self._done.get(stream, 0)
+            if done >= count:
+                stack.pop()
+                continue
+            item = self._items[stream][done]
+            missing = next((p for p in item.after if self._done.get(p[0], 0) < p[1]), None)
+            if missing is not None:
+                stack.append(missing)
+                continue
+            self._done[stream] = done + 1
+            item.work()
+
+    def run_all(self) -> None:
+        """Do everything: the streams made last first, for no order between them is promised."""
+        for stream in sorted(self._items, reverse=True):
+            self.run(self.end(stream))
