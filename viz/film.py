@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from graphc import passes
-from graphc.ir.errors import GraphError
+from graphc.ir.errors import BackendError, GraphError
 from graphc.ir.graph import Graph
 
 from . import marks
 from .edits import Snapshot, Step, printed, replay, track
 from .fold import Fold
+from .render import SECONDS
 from .report.shell import page, table, text
 from .svg import stylesheet
 from .union import Union, picture, store, union
@@ -23,6 +24,10 @@ from .union import Union, picture, store, union
 LIMIT = 400  # shapes in the common layout; beyond, modules fold
 _MOST_ROWS = 200  # new nodes that a frame lists
 _PREFIX = "film-"
+_TEXT = """<details class="dynamic">
+<summary>The printed graph of this frame, replayed from the edits</summary>
+<pre id="film-ir" tabindex="0" role="region" aria-label="printed graph of this frame"></pre>
+</details>"""
 
 
 class Film:
@@ -33,12 +38,15 @@ class Film:
     ``film.replay(k)`` is the printed IR of frame k, made from the first frame and the edits alone.
     """
 
-    def __init__(self, graphs: Sequence[Graph], title: str, fold: Fold, limit: int) -> None:
+    def __init__(
+        self, graphs: Sequence[Graph], title: str, fold: Fold, limit: int, seconds: float
+    ) -> None:
         self.graphs = tuple(graphs)
         self.title = title
         self.first, self.steps, self._ids = track(graphs)
         self._fold = fold
         self._limit = limit
+        self._seconds = seconds
 
     def replay(self, number: int) -> str:
         """The printed IR of frame ``number``, from the first frame and the edits.
@@ -62,7 +70,10 @@ class Film:
 
     @cached_property
     def _union(self) -> Union:
-        return union(self.graphs, self._ids, self.steps, how=self._fold, limit=self._limit)
+        return union(
+            self.graphs, self._ids, self.steps, how=self._fold, limit=self._limit,
+            seconds=self._seconds,
+        )  # fmt: skip
 
     @cached_property
     def html(self) -> str:
@@ -76,17 +87,27 @@ class Film:
             scripts=("page.js", "film.js"),
         )
 
-    def body(self) -> str:
-        """The film as a part of a page: controls, the strip, the printed graph."""
-        found = self._union
-        width, height = found.size
+    def body(self, *, text_too: bool = True) -> str:
+        """The film as a part of a page: controls, the strip, and ``text_too`` the printed graph,
+        for which the page's data must have the ``model`` as ``film``."""
+        found: Union | None = None
+        try:
+            found = self._union
+        except BackendError as error:
+            shapes, note = "", f"No pictures here: {text(error, 400)}"
+        else:
+            shapes = f"<style>{stylesheet()}</style>{store(found, _PREFIX)}"
+            width, height = found.size
+            note = (
+                f"{self._folded(found)}Nodes that stay keep their places: {width:.0f} by "
+                f"{height:.0f} points hold all frames."
+            )
         frames = "\n".join(self._frame(number, found) for number in range(len(self.graphs)))
         return f"""<div class="film">
 <div class="store" aria-hidden="true"><svg width="0" height="0">
-<style>{stylesheet()}</style>{store(found, _PREFIX)}</svg></div>
-{marks.legend(_PREFIX)}
-<p class="small">{self._folded(found)}Nodes that stay keep their places: {width:.0f} by {height:.0f}
-points hold all frames.</p>
+{shapes}</svg></div>
+{marks.legend(_PREFIX) if found else ""}
+<p class="small">{note}</p>
 <div class="tools dynamic">
 <button type="button" id="film-back">back</button>
 <label for="film-slider">frame</label>
@@ -98,31 +119,32 @@ points hold all frames.</p>
 <ol class="strip" id="film-strip">
 {frames}
 </ol>
-<details class="dynamic"><summary>The printed graph of this frame, replayed from the edits</summary>
-<pre id="film-ir" tabindex="0" role="region" aria-label="printed graph of this frame"></pre>
-</details>
+{_TEXT if text_too else ""}
 </div>"""
 
     def _folded(self, found: Union) -> str:
         return f"{text(found.model.folded)}. " if found.model.folded else ""
 
-    def _frame(self, number: int, found: Union) -> str:
-        width, height = found.size
+    def _frame(self, number: int, found: Union | None) -> str:
         graph = self.graphs[number]
         step = self.steps[number - 1] if number else None
-        said = _sentence(number, graph, step)
-        label = text(f"frame {number + 1}: {said}")
+        said = _sentence(graph, step)
         return f"""<li data-pass="{text(graph.made_by, 60)}">
 <figure>
 <figcaption>{text(f"{number + 1}. {graph.made_by}", 80)}: {text(said, 400)}</figcaption>
-<div class="frame-picture" tabindex="0" role="region" aria-label="{label}">
-<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img" \
-aria-label="{label}">
-{picture(found, number, _PREFIX)}
-</svg></div>
+{self._picture(number, found, said) if found else ""}
 {self._new(number)}
 </figure>
 </li>"""
+
+    def _picture(self, number: int, found: Union, said: str) -> str:
+        width, height = found.size
+        label = text(f"frame {number + 1}: {said}")
+        return f"""<div class="frame-picture" tabindex="0" role="region" aria-label="{label}">
+<svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img"
+aria-label="{label}">
+{picture(found, number, _PREFIX)}
+</svg></div>"""
 
     def _new(self, number: int) -> str:
         """Where each new node of a frame comes from."""
@@ -177,7 +199,7 @@ aria-label="{label}">
         return f"<graphc.viz.Film of {len(self.graphs)} graphs: {names}>"
 
 
-def _sentence(number: int, graph: Graph, step: Step | None) -> str:
+def _sentence(graph: Graph, step: Step | None) -> str:
     """What happened, in numbers."""
     if step is None:
         return f"{len(graph.nodes):,} nodes, {graph.parameter_count():,} parameters"
@@ -190,14 +212,23 @@ def _sentence(number: int, graph: Graph, step: Step | None) -> str:
     return f"{counted}; {len(graph.nodes):,} nodes" + (f". {law}" if law else "")
 
 
-def film(graph: Graph, *, title: str | None = None, fold: Fold = None, limit: int = LIMIT) -> Film:
+def film(
+    graph: Graph,
+    *,
+    title: str | None = None,
+    fold: Fold = None,
+    limit: int = LIMIT,
+    seconds: float = SECONDS,
+) -> Film:
     """The passes that made ``graph``, as one page with a slider over ``graph.history``.
 
     All graphs share one layout, so a node that survives keeps its place. What a pass added, removed
     or rewired has a badge of its own shape; each new node names the pass and the node that it came
     from. The page needs no network and opens from the disk; without scripts it is a strip of
     frames. fold: as in ``viz.draw``; left out, modules fold where the frames together have more
-    than ``limit`` nodes.
+    than ``limit`` nodes. seconds: how long the layout may take.
+
+    Where it takes longer, the frames have words and no pictures, and say so.
 
     Raises GraphError for what is not a Graph.
 
@@ -220,4 +251,4 @@ def film(graph: Graph, *, title: str | None = None, fold: Fold = None, limit: in
     if title is None:
         ends = ", ".join(graph.inputs) or "no input", ", ".join(graph.outputs)
         title = f"From {ends[0]} to {ends[1]}, pass by pass"
-    return Film(graphs, title, fold, limit)
+    return Film(graphs, title, fold, limit, seconds)

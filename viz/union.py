@@ -22,7 +22,7 @@ from .edits import Step, visible
 from .fold import Fold, fold
 from .marks import Status
 from .model import Cluster, DrawnEdge, DrawnNode, Model, build
-from .render import LayoutFailed, render
+from .render import SECONDS, LayoutFailed, render
 from .text import clean
 
 _NUMBERS = re.compile(r"-?\d+(?:\.\d+)?")
@@ -65,14 +65,18 @@ def union(
     *,
     how: Fold,
     limit: int,
+    seconds: float = SECONDS,
 ) -> Union:
-    """Lay the graphs out together; ``ids`` and ``steps`` as ``edits.track`` gives them."""
+    """Lay the graphs out together; ``ids`` and ``steps`` as ``edits.track`` gives them.
+
+    Raises BackendError where the layout takes longer than ``seconds``.
+    """
     models = [_named(build(graph), graph, own) for graph, own in zip(graphs, ids, strict=True)]
     whole = _together(models)
     if how is not None or len(whole.nodes) > limit:
         whole = fold(whole, how, limit)
     place = {inner: node.id for node in whole.nodes for inner in node.inside}
-    found = _laid_out(whole)
+    found = _laid_out(whole, seconds)
     rows = [frozenset(own.values()) for own in ids]
     before: frozenset[str] = rows[0]
     lines: frozenset[tuple[str, ...]] = frozenset()
@@ -206,14 +210,14 @@ def _parents_first(clusters: Mapping[str, Cluster]) -> tuple[Cluster, ...]:
 # -- layout -----------------------------------------------------------------------------------
 
 
-def _laid_out(model: Model) -> Union:
+def _laid_out(model: Model, seconds: float) -> Union:
     picture = b""
     for hints in HINTS[:-1]:
         with suppress(LayoutFailed):
-            picture = render(write(model, hints), "svg")
+            picture = render(write(model, hints), "svg", seconds=seconds)
             break
     else:
-        picture = render(write(model, HINTS[-1]), "svg")
+        picture = render(write(model, HINTS[-1]), "svg", seconds=seconds)
     # The layout program's own output, made from text that we escaped: no entity, no DTD subset.
     root = ET.fromstring(picture)
     shift = _SHIFT.search(next(iter(root)).get("transform", ""))

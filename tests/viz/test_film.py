@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 
 import pytest
 
 import graphc as gx
-from graphc import models, passes
+from graphc import models, passes, viz
 from graphc.ir.summary import numbers
 from graphc.viz.edits import Snapshot, Step, printed, replay, track
 from graphc.viz.matching import match
@@ -139,3 +142,53 @@ def test_names_that_move_are_renames(lenet: gx.Graph) -> None:
     kinds = {edit["edit"] for edit in step.edits}
     assert "rename" in kinds
     assert kinds <= {"add", "move", "rename", "outputs"}
+
+
+def test_the_film_is_a_page(training: gx.Graph, tmp_path: Path) -> None:
+    film = viz.film(training)
+    graphs = history(training)
+    assert [film.replay(i) for i in range(len(graphs))] == [str(graph) for graph in graphs]
+    html = film.save(tmp_path / "film.html").read_text("utf-8")
+    assert "http" not in html
+    assert [f'data-pass="{graph.made_by}"' in html for graph in graphs] == [True] * 5
+    saved = json.loads(film.save(tmp_path / "film.json").read_text("utf-8"))
+    state = Snapshot(**saved["first"])
+    for step in saved["steps"]:
+        state = replay(state, step["edits"])
+    assert printed(state) == str(training)
+    with pytest.raises(gx.GraphError, match="frames 0 to 4"):
+        film.replay(5)
+    with pytest.raises(gx.GraphError, match="saved as"):
+        film.save(tmp_path / "film.gif")
+    with pytest.raises(gx.GraphError, match="takes a Graph"):
+        viz.film(training.outputs["loss"])  # type: ignore[arg-type]
+
+
+def test_survivors_keep_their_places_and_the_rest_has_its_badge(training: gx.Graph) -> None:
+    html = viz.film(training).html
+    strip = html[html.index('id="film-strip"') :]
+    frames = strip.split("<li data-pass=")[1:]
+    drawn = [set(re.findall(r'href="#film-(s\d+)"', frame)) for frame in frames]
+    # One shape has one place: a frame points at shapes and moves none.
+    assert all(a < b for a, b in pairwise(drawn))
+    assert not re.search(r'<use href="#film-[scl]\d+"[^/]* (x|y|transform)=', strip)
+    added = [frame.count('href="#film-added"') for frame in frames]
+    assert added[0] == 0
+    assert added[1:] == [len(b - a) for a, b in pairwise(drawn)]
+    assert [frame.count('href="#film-changed"') for frame in frames] == [0, 4, 0, 0, 0]
+    gone = viz.film(training.select("logits").apply(passes.inference())).html
+    last = gone.split("<li data-pass=")[-1]
+    assert last.count('href="#film-removed"') > 4
+    assert "changes nothing" in viz.film(training.apply(passes.simplify(), passes.simplify())).html
+
+
+def test_a_layout_that_takes_too_long_leaves_the_words(training: gx.Graph) -> None:
+    html = viz.film(training, seconds=1e-3).html
+    assert "No pictures here: the layout" in html
+    assert html.count("<li data-pass=") == 5
+
+
+def test_a_film_of_one_graph(lenet: gx.Graph) -> None:
+    film = viz.film(lenet)
+    assert film.steps == ()
+    assert 'max="0"' in film.html

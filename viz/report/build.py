@@ -17,11 +17,13 @@ from ..film import Film
 from ..memory import memory
 from ..model import build
 from . import fields, tables
-from .picture import drawing_data, graph_part, inline
+from .picture import SECONDS, drawing_data, graph_part, inline
 from .shell import block, page, text
 
 _BATCH = 32
 _MOST_COMPILED = 12_000  # nodes; beyond, compiling takes longer than a page is worth
+_MOST_TEXT = 600_000  # characters of the printed graph
+_MOST_REPLAYED = 4_000  # nodes; beyond, the edits would be most of the page (viz.film has them)
 _FILM = 250  # shapes of the film in a page that has more to show
 
 
@@ -86,9 +88,11 @@ def _page(
     if not isinstance(seen, str):
         found["fields"] = seen.as_dict()
     if graph.history:
-        film = Film((*graph.history, graph), "", None, _FILM)
-        parts["film"] = ("The passes", _tried(film.body))
-        found["film"] = film.model
+        film = Film((*graph.history, graph), "", None, _FILM, SECONDS)
+        few = len(graph.nodes) <= _MOST_REPLAYED
+        parts["film"] = ("The passes", film.body(text_too=few))
+        if few:
+            found["film"] = film.model
     if history is not None:
         parts["training"] = ("Training", _curves(history))
     program = _program(graph, sizes)
@@ -100,11 +104,14 @@ def _page(
     parts["operations"] = ("Operations", _tried(lambda: tables.operations(graph, sizes)))
     if not isinstance(program, str):
         parts["memory"] = ("Memory", _memory(program))
+    printed, cut = str(graph), ""
+    if len(printed) > _MOST_TEXT:
+        printed, cut = printed[:_MOST_TEXT], f"; the first {_MOST_TEXT:,} characters"
     parts["text"] = (
         "As text",
         "<details><summary>The printed graph: this text is the graph, gx.parse reads it back"
-        '</summary>\n<pre tabindex="0" role="region" aria-label="printed graph">'
-        f"{block(str(graph))}</pre></details>",
+        f'{cut}</summary>\n<pre tabindex="0" role="region" aria-label="printed graph">'
+        f"{block(printed)}</pre></details>",
     )
     name = title if title is not None else _title(graph)
     lead = (
@@ -177,8 +184,10 @@ def _program_part(program: Program, graph: Graph) -> str:
 
 def _memory(program: Program) -> str:
     drawn = _tried(lambda: f"<figure>{inline(memory(program).svg)}</figure>")
-    picture = f'<div class="picture" tabindex="0" role="region" aria-label="memory">{drawn}</div>'
-    return f"{picture}\n{tables.memory(program.plan)}"
+    return (
+        '<div class="picture" tabindex="0" role="region" aria-label="lifetimes of the buffers">'
+        f"{drawn}</div>\n{tables.memory(program.plan)}"
+    )
 
 
 def _curves(history: History) -> str:

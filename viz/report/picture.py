@@ -21,6 +21,7 @@ _SPACE = re.compile(r' xmlns(?::\w+)?="[^"]*"')
 _LONGEST = 400
 _MANY = 60  # nodes outside all modules from which runs of them become modules of the page
 _RUN = 40
+SECONDS = 15.0  # that a layout of the page may take; the page says where one took longer
 
 
 def inline(svg: str) -> str:
@@ -133,7 +134,7 @@ def graph_part(graph: Graph, known: set[str]) -> str:
     """The part of the page; the still drawing folds by itself where it is large. ``known``: the
     parts that the graph has."""
     try:
-        still = inline(draw(graph).svg)
+        still = inline(draw(graph, seconds=SECONDS).svg)
     except (GraphError, BackendError) as error:
         still = f'<p class="note">Not here: {text(error, 600)}</p>'
     parts = "".join(

@@ -51,13 +51,17 @@ function printed({ rows, outputs, updates }) {
   return [...lines, "}"].join("\n");
 }
 
+function replayed({ first, steps }) {
+  const states = [{ ...first, rows: new Map(Object.entries(first.rows)) }];
+  for (const step of steps) states.push(replay(states[states.length - 1], step.edits));
+  return states;
+}
+
 class Film {
   constructor(data) {
     this.slider = byId("film-slider");
     this.frames = [...document.querySelectorAll("#film-strip > li")];
-    const { rows, outputs, updates } = data.first;
-    this.states = [{ rows: new Map(Object.entries(rows)), outputs, updates }];
-    for (const step of data.steps) this.states.push(replay(this.states[this.states.length - 1], step.edits));
+    this.states = data && replayed(data);
     this.slider.addEventListener("input", () => this.show(+this.slider.value));
     byId("film-back").addEventListener("click", () => this.show(this.at - 1));
     byId("film-next").addEventListener("click", () => this.show(this.at + 1));
@@ -81,8 +85,8 @@ class Film {
     byId("film-said").textContent = `${this.at + 1} of ${this.frames.length}: ${name}`;
     byId("film-back").disabled = this.at === 0;
     byId("film-next").disabled = this.at === this.frames.length - 1;
-    byId("film-ir").textContent = printed(this.states[this.at]);
+    if (this.states) byId("film-ir").textContent = printed(this.states[this.at]);
   }
 }
 
-if (DATA.film) new Film(DATA.film);
+if (byId("film-slider")) new Film(DATA.film);

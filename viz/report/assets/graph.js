@@ -204,7 +204,7 @@ class Picture {
     this.place = place;
     const ids = [...new Set(place.values())];
     const plan = new dagre.graphlib.Graph({ compound: true, multigraph: true });
-    plan.setGraph({ rankdir: "TB", nodesep: 16, ranksep: 28, edgesep: 10, marginx: 14, marginy: 14 });
+    plan.setGraph({ rankdir: "TB", ranker: ids.length > 150 ? "tight-tree" : "network-simplex", nodesep: 16, ranksep: 28, edgesep: 10, marginx: 14, marginy: 14 });
     plan.setDefaultEdgeLabel(() => ({}));
     const shapes = new Map();
     for (const id of ids) {
