@@ -52,8 +52,15 @@ def _escape(text: str) -> str:
 
 
 def joined(lines: Iterable[str]) -> str:
-    """A DOT string of several centred lines."""
-    return '"' + "\\n".join(map(_escape, lines)) + '"'
+    """A DOT string of several centred lines, each with room for a wider font."""
+    return '"' + "\\n".join(_escape(padded(line)) for line in lines) + '"'
+
+
+def padded(line: str) -> str:
+    """``line`` with spaces around it that ``finish`` takes away again: the fonts of a reader may be
+    a seventh wider than those of the layout, and the shape must hold the text in any of them."""
+    room = "\u00a0" * (1 + len(line) // 8)
+    return f"{room}{line}{room}"
 
 
 def _attributes(given: Mapping[str, str]) -> str:
@@ -107,7 +114,7 @@ class _Writer:
             f'fontcolor="{INK}", label={joined(heading)}, nodesep=0.25, '
             f'ranksep={0.35 if self.training else 0.16}, bgcolor="white", pad=0.2, '
             f'class="picture"{_STRAIGHT if self.layout.tangled else ""}]',
-            f'  node [fontname="{FONT}", fontsize=11, fontcolor="{INK}", margin="0.22,0.06", '
+            f'  node [fontname="{FONT}", fontsize=11, fontcolor="{INK}", margin="0.12,0.06", '
             "height=0.3, width=0.3]",
             f'  edge [fontname="{FONT}", fontsize=11, fontcolor="{FAINT}", color="{INK}", '
             "arrowsize=0.6]",
@@ -239,8 +246,7 @@ class _Writer:
         if edge.count > 1 and source.part == target.part != "update" and edge.kind != "update":
             said.append(f"({edge.count}×)")
         text = clean(" ".join(filter(None, said)))
-        # Room between the line and a text that a wider font than the layout's makes longer.
-        return quote(f"    {text}") if text else ""
+        return quote(padded(f" {text} ")) if text else ""
 
     def hint(self) -> None:
         """Rows, and their order from left to right and from top to bottom."""

@@ -333,7 +333,7 @@ def scale(model: Model, graph: Graph, overlays: Mapping[str, Overlay]) -> Model:
             if entry.fold == "last":
                 row = next((rows[id] for id in reversed(node.inside) if id in rows), row)
             said = row or f"{entry.name.replace('_', ' ')} {text}"
-            marks.setdefault(node.id, []).append(said)
+            marks.setdefault(node.id, []).append(said.strip())
             if node.worst and overlay.worst is not None:
                 worst = node.name
         finite = [value for value in numbers.values() if math.isfinite(value)]
@@ -349,7 +349,7 @@ def scale(model: Model, graph: Graph, overlays: Mapping[str, Overlay]) -> Model:
                 high=max(finite, default=None),
                 total=added(finite) if overlay.total and finite else None,
                 steps=steps,
-                keys=tuple(f"≤ {show(step)}{entry.unit}" for step in steps),
+                keys=tuple(f"≤ {show(step)}{entry.unit}".strip() for step in steps),
                 worst=worst if overlay.worst is not None else "",
             )
         )

@@ -38,6 +38,8 @@ def finish(picture: bytes, model: Model, embedded: str, caption: str = "") -> st
     # No role "img": that would hide the list inside from a screen reader.
     root.set("role", "graphics-document document")
     root.set("aria-label", clean(model.title, _LONGEST))
+    for text in root.iter(f"{{{_SVG}}}text"):
+        text.text = (text.text or "").strip("\u00a0 ")  # the layout's room for wider fonts
     background = root.find(f"{{{_SVG}}}g/{{{_SVG}}}polygon")
     if background is not None:
         background.set("class", "paper")

@@ -186,7 +186,7 @@ def test_random_bits_are_hidden_and_the_decay_is_marked(training: gx.Graph) -> N
     assert nodes["dropout"]["label"] == ["dropout", "retain=0.5"]
     decay = [e for e in drawing.model["edges"] if e["operand"] == "decay"]
     assert len(decay) == 5
-    assert drawing.dot.count('label="    decay"') == 5
+    assert drawing.svg.count(">decay</text>") == 5
 
 
 def test_scalars_are_written_into_the_label_of_their_user() -> None:
