@@ -6,6 +6,7 @@ picture is made, not before.
 
 from .activations import activations, convolved, rectified
 from .columns import columns
+from .compare import compare
 from .curves import Chart, curves
 from .diff import Diff, diff
 from .drawing import Drawing, draw
@@ -39,6 +40,7 @@ __all__ = [
     "borders",
     "centre_offsets",
     "columns",
+    "compare",
     "convolved",
     "curves",
     "diff",
