@@ -29,18 +29,23 @@ class Scope:
     It holds no parameter and no layer, so an origin can keep it without keeping a model alive.
     """
 
-    __slots__ = ("key", "kind", "name", "parent")
+    __slots__ = ("key", "kind", "name", "others", "parent")
 
     def __init__(self, kind: str, name: str | None = None) -> None:
         self.kind = kind  # "linear", "sequential": how a bare layer is called
         self.name = name  # what the user said with name=
         self.parent: Scope | None = None
         self.key = ""
+        self.others: list[tuple[Scope, str]] = []  # what else owns it: a layer in two places
 
     def adopt(self, child: Scope, key: str) -> None:
         """Own ``child`` under ``key``, unless it is owned already: the first owner counts."""
-        if child.parent is None and child is not self and self.root is not child:
+        if child is self or self.root is child:
+            return
+        if child.parent is None:
             child.parent, child.key = self, key
+        elif (self, key) not in [(child.parent, child.key), *child.others]:
+            child.others.append((self, key))
 
     @property
     def root(self) -> Scope:

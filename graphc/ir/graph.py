@@ -200,6 +200,26 @@ class Graph:
         """The module paths that made ``node``, of modules whose root owns a leaf of this graph."""
         return tuple(dict.fromkeys(naming.path(s) for s in self.scopes(node)))
 
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Other path to name, of every parameter and state that modules share: a tied weight has
+        the name of its first path, and PyTorch's state_dict has it under all of them.
+
+        >>> import graphc as gx
+        >>> from graphc import nn
+        >>> net = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
+        >>> net[1].weight = net[0].weight
+        >>> gx.Graph({"y": net(gx.input("x", ("N", 3)))}).aliases
+        {'1.weight': '0.weight'}
+        """
+        names = {self._names[leaf] for leaf in self._owned}
+        return {
+            other: self._names[leaf]
+            for leaf in self._owned
+            for other in naming.other_paths(naming_of(leaf))
+            if other not in names
+        }
+
     def scopes(self, node: Node) -> tuple[Scope, ...]:
         """The modules that made ``node``, of those whose root owns a leaf of this graph."""
         roots = {scope.root for leaf in self._owned if (scope := naming_of(leaf).scope)}

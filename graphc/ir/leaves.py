@@ -44,13 +44,14 @@ def stream_number(path: str) -> int:
 class Naming:
     """How a leaf is called. Settled once, by the first Graph that holds it."""
 
-    __slots__ = ("fixed", "hint", "key", "scope", "suffix")
+    __slots__ = ("fixed", "hint", "key", "others", "scope", "suffix")
 
     def __init__(self, hint: str) -> None:
         self.hint = hint  # what the declaration said
         self.fixed: str | None = None  # the name, once a graph gave it
         self.scope: Scope | None = None  # the module that owns it
         self.key = ""  # … under this attribute
+        self.others: list[tuple[Scope, str]] = []  # the modules that share it: a tied weight
         self.suffix = ""
 
 

@@ -7,12 +7,15 @@ and never changes after; results are numbered per graph.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from graphc.ir.errors import GraphError
 from graphc.ir.facts import Scope
 from graphc.ir.leaves import Leaf, Naming, Stream, check_name
 from graphc.ir.node import Node, describe
+
+# A layer in two places of a layer in two places … has twice as many paths each time.
+MOST_PATHS = 4096
 
 
 def name_leaves(nodes: Sequence[Node], streams: Mapping[Node, str]) -> dict[Node, str]:
@@ -68,6 +71,26 @@ def path(scope: Scope) -> str:
     """A module's path: its root's name= or bare name, then the attributes down to it."""
     root = scope.root
     return ".".join((*([prefix] if (prefix := root.name or root.kind) else []), *scope.keys()))
+
+
+def other_paths(naming: Naming) -> Iterator[str]:
+    """The further paths of a leaf from its root: those of a tied weight, or of a layer that stands
+    in several places."""
+    if naming.scope is None:
+        return
+    root = naming.scope.root
+    prefix = root.name or root.kind
+    # Upwards from the leaf, each owner in turn; a path that is not the root's names nothing here.
+    pending: list[tuple[tuple[str, ...], Scope]] = [((naming.key,), naming.scope)]
+    pending += [((key,), scope) for scope, key in naming.others]
+    for _ in range(MOST_PATHS):
+        if not pending:
+            return
+        keys, scope = pending.pop()
+        if scope is root:
+            yield ".".join((*([prefix] if prefix else []), *keys))
+        owners = [(scope.parent, scope.key)] if scope.parent is not None else []
+        pending += [((key, *keys), owner) for owner, key in [*owners, *scope.others]]
 
 
 def _settle(naming: Naming, taken: set[str]) -> str:

@@ -73,12 +73,25 @@ class Module:
     # -- owning -------------------------------------------------------------------------------
 
     def __setattr__(self, key: str, value: Any) -> None:
+        before = vars(self).get(key)
+        if before is not value and isinstance(before, Module):
+            before._scope.others = [o for o in before._scope.others if o != (self._scope, key)]
+        elif (
+            before is not value
+            and isinstance(before, Node)
+            and isinstance(before.op, (Parameter, State))
+        ):
+            naming = before.op.naming
+            naming.others = [owner for owner in naming.others if owner != (self._scope, key)]
         if isinstance(value, Module):
             check_name(key, "a layer")
             self._scope.adopt(value._scope, key)
         elif isinstance(value, Node) and isinstance(value.op, (Parameter, State)):
             naming = value.op.naming
-            if naming.fixed is None and naming.scope is None:
+            if naming.scope is not None:
+                if (self._scope, key) not in [(naming.scope, naming.key), *naming.others]:
+                    naming.others.append((self._scope, check_name(key, "a parameter")))
+            elif naming.fixed is None:
                 naming.scope, naming.key = self._scope, check_name(key, "a parameter")
         object.__setattr__(self, key, value)
 

@@ -107,16 +107,51 @@ def save(path: PathLike, variables: Mapping[str, Any], graph: Graph | None = Non
         _write(fd, digest.hexdigest().encode(), None)
 
 
-def load(path: PathLike) -> tuple[dict[str, Array], Graph | None]:
+def load(path: PathLike, *, graph: Graph | None = None) -> tuple[dict[str, Array], Graph | None]:
     """Read what ``save`` wrote, or any plain safetensors file: (variables, graph or None).
+
+    graph: whose variables they are to be. A tied weight has one name there, of its first path, and
+    may stand in the file under any of its paths (``graph.aliases``), or under several, if they are
+    equal; all of them come back as the same array.
 
     Arrays are new, writable NumPy arrays, in the file's order; the further names of a tied weight,
     which safetensors' ``save_model`` keeps beside the first, are the same array. Nothing is
     returned unless the sum over the whole file is right; a file without one is read with a warning
-    (UserWarning). Raises FormatError for a file that is damaged or not of this format, OSError for
-    one that cannot be read. Example: ``save``.
+    (UserWarning). Raises FormatError for a file that is damaged or not of this format, or whose
+    values of one tied weight differ, OSError for one that cannot be read. Example: ``save``.
     """
     path = Path(path)
+    arrays, found = _load(path)
+    return (arrays if graph is None else _under_one_name(path, arrays, graph)), found
+
+
+def _under_one_name(path: Path, arrays: dict[str, Array], graph: Graph) -> dict[str, Array]:
+    """The arrays with those of a tied weight joined. Raises FormatError where they differ."""
+    joined = dict(arrays)
+    stands: dict[str, str] = {name: name for name in arrays}  # name to the path it was read under
+    for other, name in graph.aliases.items():
+        if other not in arrays:
+            continue
+        first = joined.setdefault(name, arrays[other])
+        place = stands.setdefault(name, other)
+        mine = arrays[other]
+        same = (first.dtype, first.shape) == (mine.dtype, mine.shape)
+        if not (same and first.tobytes() == mine.tobytes()):
+            how = "" if same else f": {_described(first)} and {_described(mine)}"
+            raise FormatError(
+                f"{path} has two values of one tied weight, {place!r} and {other!r}{how}. They are "
+                f"one parameter of the graph, {name!r}: leave one of them out of the file, or "
+                "build the net with two"
+            )
+        joined[other] = first
+    return joined
+
+
+def _described(array: Array) -> str:
+    return f"{array.dtype.name}{list(array.shape)}"
+
+
+def _load(path: Path) -> tuple[dict[str, Array], Graph | None]:
     # Opening a pipe would wait for its writer.
     if not stat.S_ISREG(path.stat().st_mode):
         raise FormatError(f"{path} is not a file that can be loaded: not a regular file")
@@ -135,7 +170,7 @@ def load(path: PathLike) -> tuple[dict[str, Array], Graph | None]:
         warnings.warn(
             f"{path} has no {_SUM}, so damage to it could not be seen; gx.save writes one",
             UserWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
         return arrays | _tied(arrays, header.metadata), None
     if digest.hexdigest() != header.metadata[_SUM]:
