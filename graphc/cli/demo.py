@@ -101,6 +101,7 @@ def _files(out: Path, graph: Graph, runs: dict[str, History]) -> None:
             {name: run.metrics[what] for name, run in runs.items()}, y=f"training {what}"
         )
         chart.save(out / f"{what}.svg")
+    viz.report(trained.graph, out / "report.html", title="LeNet-5, trained", history=trained)
     source = program(trained.graph, RECIPE.batch_size).source
     (out / "step.py").write_text(source, encoding="utf-8")
 

@@ -112,7 +112,8 @@ _PAGE = """<!DOCTYPE html>
 trained, drawn.</p>
 <nav><a href="#result">What came out</a> <a href="#network">The network</a>
 <a href="#training">One training step</a> <a href="#filters">What it learned</a>
-<a href="#source">The program</a> <a href="#next">What to try next</a></nav>
+<a href="#source">The program</a> <a href="report.html">The report</a>
+<a href="#next">What to try next</a></nav>
 </header>
 <main>
 
@@ -152,6 +153,9 @@ two places, here from the data and from the decay, they meet in one sum, a doubl
 $sums of them. A filter that is used twice gets its gradient in the same way, and that is all that
 weight sharing asks of backpropagation.</p>
 $training
+<p><a href="report.html">The report</a> shows the same step to be explored: fold and search the
+graph, point at a unit to see its receptive field, go through the passes one by one, read the
+program beside the nodes.</p>
 </section>
 
 <section id="filters">
@@ -172,6 +176,7 @@ array call, or one loop of them, and says for which node and which line of the m
 <h2>What to try next</h2>
 <pre tabindex="0">graphc show lenet-5 --stage train      # the training step as text
 graphc draw lenet-5 -o lenet.png       # a drawing of your own
+graphc report resnet-18 -o page.html   # one page about any network
 graphc source lenet-5                  # the program
 graphc train lenet-5 --shift 2 --epochs 30 -o mine.safetensors
 graphc doctor                          # what this machine has</pre>

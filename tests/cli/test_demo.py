@@ -19,7 +19,7 @@ from graphc.train import evaluate
 
 FILES = {
     "index.html", "forward.svg", "training.svg", "filters-conv1.png", "filters-conv2.png",
-    "loss.svg", "accuracy.svg", "step.py", "lenet-5.safetensors",
+    "loss.svg", "accuracy.svg", "step.py", "report.html", "lenet-5.safetensors",
     "lenet-5-without-shifts.safetensors",
 }  # fmt: skip
 
