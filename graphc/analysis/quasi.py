@@ -67,6 +67,31 @@ def zero(expression: Dim) -> Zero:
     return _shortest(name, period, residues)
 
 
+@lru_cache(maxsize=1024)
+def values(expression: Dim) -> frozenset[int] | None:
+    """All values of an expression that repeats with the size; None where it does not, or not soon.
+
+    >>> n = Dim.named("N")
+    >>> sorted(values(n - n // 3 * 3)), values(n)
+    ([0, 1, 2], None)
+    """
+    period = _period(expression)
+    if len(expression.names()) != 1 or period > LONGEST_PERIOD:
+        return None
+    (name,) = expression.names()
+    found: set[int] = set()
+    for residue in range(period):
+        # A polynomial that takes one value more often than its degree is constant.
+        here = {
+            expression.evaluate({name: residue + period * (1 + turn)})
+            for turn in range(_degree(expression) + 1)
+        }
+        if len(here) > 1:
+            return None
+        found |= here
+    return frozenset(found)
+
+
 def _shortest(name: str, period: int, residues: list[int]) -> Zero:
     for count in range(1, period + 1):
         if period % count == 0:

@@ -268,13 +268,14 @@ class ReceptiveField:
     def _by_phase(self) -> Counterexample:
         """Unaligned by itself: one way, whose field does not move evenly."""
         path = self._survey.path(self._last_edge)
-        kind = "phase" if all(isinstance(v, (tuple, hulls.Whole)) for v in self.views) else "units"
-        shown = self._uneven() if kind == "phase" else None
+        phase = all(isinstance(v, (tuple, hulls.Whole)) for v in self.views)
+        shown = self._uneven()
+        why = "depends on its phase" if phase else "depends on where it stands"
         return Counterexample(
-            self.node, self.wrt, self.node, (path, path), kind,
+            self.node, self.wrt, self.node, (path, path), "phase" if phase else "units",
             shown.offset if shown else None, shown.size if shown else None,
             shown.unit if shown else (0, 0), shown.boxes if shown else None,
-            None, None, "no padding repairs it: what a unit sees depends on its phase",
+            None, None, f"no padding repairs it: what a unit sees {why}",
         )  # fmt: skip
 
     def _uneven(self) -> Shown | None:
@@ -285,19 +286,32 @@ class ReceptiveField:
         except GraphError:
             return None
         first = self.box(0, 0, clip=False)
+        if first is None:
+            return None
         units = [(y, 0) for y in range(shape[0])] + [(0, x) for x in range(shape[1])]
         for unit in sorted(units, key=sum):
             box = self.box(*unit, clip=False)
-            if first is None or box is None:
+            if box is None:
                 continue
             offset = [Fraction(box[i] + box[i + 2] - first[i] - first[i + 2], 2) for i in (0, 1)]
-            for axis, view in enumerate(self.views):
-                if isinstance(view, tuple) and view[0].axis >= -2:
-                    moved = unit[2 + view[0].axis] * Fraction(view[0].advance, view[0].period)
-                    offset[axis] -= moved
+            for axis in (0, 1):
+                offset[axis] -= self._even(axis, unit, first)
             if any(offset):
                 return Shown((size[0], size[1]), unit, (offset[0], offset[1]), (first, box))
         return None
+
+    def _even(self, axis: int, unit: tuple[int, int], first: Box) -> Fraction:
+        """How far an even movement along an axis of ``wrt`` has come at a unit: by the mean of a
+        period, or, where there is none, as far as the second unit is from the first."""
+        view = self.views[axis]
+        if isinstance(view, tuple):
+            track = view[0]
+            return unit[2 + track.axis] * Fraction(track.advance, track.period)
+        if isinstance(view, hulls.Whole) or not any(unit):
+            return Fraction(0)
+        second = self.box(min(unit[0], 1), min(unit[1], 1), clip=False) or first
+        move = Fraction(second[axis] + second[axis + 2] - first[axis] - first[axis + 2], 2)
+        return max(unit) * move
 
     # -- sets ---------------------------------------------------------------------------------
 

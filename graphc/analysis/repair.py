@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 from graphc.analysis import hulls, reads
+from graphc.analysis.quasi import values
 from graphc.analysis.reads import Edge
 from graphc.analysis.way import Apart, Survey, checked_node, short
 from graphc.ir import Dim, Graph, GraphError, Node, dims, facts
+from graphc.ir.dims import Size
 from graphc.ir.graph import post_order
 from graphc.ir.node import make
 from graphc.ir.window import AxisWindow
@@ -24,6 +26,8 @@ REASONS = {
     "whole": "one of the two ways sees everything",
     "half": "the centres are half a pixel apart, as those of an even and an odd kernel are",
 }
+# Of a node an axis (from the right), and how much is padded before it (and cut after it) or after.
+Move: TypeAlias = tuple[int, Size, Size]
 Target = TypeVar("Target", Graph, Node)
 
 
@@ -34,7 +38,7 @@ class Fix:
 
     edge: Edge  # into the meeting node: the branch that is moved
     node: Node
-    by: tuple[tuple[int, int], ...]  # (axis of node, from the right; by how many positions)
+    by: tuple[Move, ...]
     padding: Any = None
 
     def __str__(self) -> str:
@@ -42,10 +46,12 @@ class Fix:
             old = getattr(self.node.op, "padding", None)
             return f"padding={self.padding} instead of {old!r} in {short(self.node)}"
         parts = []
-        for axis, by in self.by:
-            sides_ = SIDES.get(axis, ("beginning", "end"))
-            first, last = sides_ if by > 0 else sides_[::-1]
-            parts.append(f"pad {abs(by)} at the {first} and cut {abs(by)} at the {last}")
+        for axis, before, after in self.by:
+            first, last = SIDES.get(axis, ("beginning", "end"))
+            if before == 0:
+                first, last = last, first
+            count = before if after == 0 else after
+            parts.append(f"pad {count} at the {first} and cut {count} at the {last}")
         return f"behind {short(self.node)}, before {short(self.edge.source)}: {', '.join(parts)}"
 
 
@@ -57,7 +63,8 @@ def repair(
     target: a Graph, or a node: the rebuilt one is returned, with the same parameters; shapes stay
     as they are. wrt, size: as in ``gx.receptive_field``. Where the padding of one operation can
     take the shift, it is changed; else a value before it is padded on one side and cut on the
-    other. What is aligned already comes back as it is.
+    other. What is aligned already comes back as it is. A padding may be an expression of the
+    image's size, and then holds for every size; with ``size`` it is for that size alone.
 
     Raises GraphError where no padding aligns it: strides differ, centres are half a pixel apart, or
     depend on the unit's phase; or where a size that is not given decides it.
@@ -118,24 +125,28 @@ def _lowest(survey: Survey) -> Apart | None:
 
 def _fix(survey: Survey, apart: Apart, nodes: Sequence[Node]) -> Fix | str:
     """The least change that aligns two ways to one node of ``nodes``, or why there is none."""
-    offsets: dict[int, int] = {}
+    offsets: dict[int, Size] = {}
     for difference in apart.differences:
         if difference.kind in REASONS:
             return f"no padding repairs it: {REASONS[difference.kind]}"
         twice = difference.twice
         if isinstance(twice, Dim):
-            name = min(twice.names())
-            return f"the padding that repairs it depends on {name}: say size={{{name!r}: …}}"
-        if twice % 2:
+            found = values(twice)
+            if found is None or min(found) < 0 < max(found):
+                name = min(twice.names())
+                return f"the padding that repairs it depends on {name}: say size={{{name!r}: …}}"
+        else:
+            found = frozenset([twice])
+        if any(value % 2 for value in found):
             return f"no padding repairs it: {REASONS['half']}"
         offsets[difference.axis] = twice // 2
     users = _users(nodes)
     # Both axes at once where one node can do it, else one after the other.
     for wanted in (offsets, dict([next(iter(offsets.items()))])):
-        found = _candidates(survey, apart.one, wanted, users)
-        found += _candidates(survey, apart.other, {a: -o for a, o in wanted.items()}, users)
-        if found:
-            return min(found, key=lambda each: each[0])[1]
+        fixes = _candidates(survey, apart.one, wanted, users)
+        fixes += _candidates(survey, apart.other, {a: -o for a, o in wanted.items()}, users)
+        if fixes:
+            return min(fixes, key=lambda each: each[0])[1]
     return "no padding repairs it: the offset is no multiple of the stride"
 
 
@@ -150,7 +161,7 @@ def _users(nodes: Sequence[Node]) -> dict[Node, list[Node]]:
 def _candidates(
     survey: Survey,
     edge: Edge,
-    offsets: Mapping[int, int],
+    offsets: Mapping[int, Size],
     users: Mapping[Node, Sequence[Node]],
 ) -> list[tuple[tuple[int, ...], Fix]]:
     """Where the branch that ends in ``edge`` can be moved by so many pixels, with the costs: uses
@@ -165,32 +176,42 @@ def _candidates(
         }
         if arrives is not None:
             by = _positions(survey, arrives, offsets)
-            padding = by and _absorbed(node, arrives, dict(by), survey.sizes)
+            padding = by and _absorbed(node, arrives, by, survey.sizes)
             if by and padding:
-                cost = (sum(outside.values()), 0, sum(abs(n) for _, n in by), number)
-                found.append((cost, Fix(edge, node, by, padding)))
+                found.append(
+                    ((sum(outside.values()), 0, _far(by), number), Fix(edge, node, by, padding))
+                )
         by = _positions(survey, node, offsets)
         if by:
-            cost = (
-                sum(outside.values()) - outside[node], 1, sum(abs(n) for _, n in by), number
-            )  # fmt: skip
+            cost = (sum(outside.values()) - outside[node], 1, _far(by), number)
             found.append((cost, Fix(edge, node, by)))
     return found
 
 
-def _positions(
-    survey: Survey, node: Node, offsets: Mapping[int, int]
-) -> tuple[tuple[int, int], ...] | None:
+def _far(by: Sequence[Move]) -> int:
+    return sum(n for _, *both in by for n in both if isinstance(n, int))
+
+
+def _positions(survey: Survey, node: Node, offsets: Mapping[int, Size]) -> tuple[Move, ...] | None:
     """The offsets in positions of ``node``, by its axes; None where they are not whole."""
     found = []
     for axis, offset in offsets.items():
         view = survey.seen[node].views[axis]
         if not isinstance(view, tuple) or len(view) != 1 or view[0].period != 1:
             return None
-        step = view[0].advance
-        if step == 0 or offset % step:
+        axis, step = view[0].axis, view[0].advance
+        by: Size  # what reads o - by lies so much earlier
+        if isinstance(offset, Dim):
+            if abs(step) != 1:
+                return None
+            by = offset * -step
+            ahead = max(values(by) or [0]) > 0
+        elif step == 0 or offset % step:
             return None
-        found.append((view[0].axis, -offset // step))  # what reads o - by lies so much earlier
+        else:
+            by = -offset // step
+            ahead = by > 0
+        found.append((axis, by, 0) if ahead else (axis, 0, -by))
     return tuple(found)
 
 
@@ -232,10 +253,15 @@ def _after(node: Node, branch: Sequence[Node]) -> dict[Node, None]:
 
 
 def _absorbed(
-    node: Node, source: Node, by: Mapping[int, int], sizes: Mapping[str, int]
+    node: Node, source: Node, moves: Sequence[Move], sizes: Mapping[str, int]
 ) -> Any | None:
-    """The padding of ``node`` that reads its image ``by`` pixels earlier and gives as much."""
+    """The padding of ``node`` that reads its image so many pixels earlier and gives as much."""
     op: Any = node.op
+    by: dict[int, int] = {}
+    for axis, before_, after_ in moves:
+        if not isinstance(before_, int) or not isinstance(after_, int):
+            return None
+        by[axis] = before_ - after_
     if not by.keys() <= {-2, -1} or op.name not in ("conv2d", "max_pool2d", "avg_pool2d"):
         return None
     if source is not node.inputs[0]:
@@ -289,7 +315,7 @@ def _applied(target: Target, meeting: Node, fix: Fix) -> Target:
             op: Any = fix.node.op
             moved = make(replace(op, padding=fix.padding), *fix.node.inputs)
         else:
-            moved = _shifted(fix.node, dict(fix.by))
+            moved = _shifted(fix.node, fix.by)
     new = {fix.node: moved}
     for each in post_order([fix.edge.source]):
         if each is not fix.node and any(source in new for source in each.inputs):
@@ -317,8 +343,9 @@ def _applied(target: Target, meeting: Node, fix: Fix) -> Target:
     return made[target]
 
 
-def _shifted(x: Node, by: Mapping[int, int]) -> Node:
-    """y[o] = x[o - by] along these axes, zeros beyond the ends, of the same size."""
-    before = tuple(max(by.get(axis, 0), 0) for axis in range(-x.ndim, 0))
-    after = tuple(max(-by.get(axis, 0), 0) for axis in range(-x.ndim, 0))
+def _shifted(x: Node, by: Sequence[Move]) -> Node:
+    """y[o] = x[o - before + after] along these axes, zeros beyond the ends, of the same size."""
+    moves: dict[int, tuple[Size, Size]] = {axis: (before, after) for axis, before, after in by}
+    before = tuple(moves.get(axis, (0, 0))[0] for axis in range(-x.ndim, 0))
+    after = tuple(moves.get(axis, (0, 0))[1] for axis in range(-x.ndim, 0))
     return make(Slice(after, x.shape), make(Pad(before, after), x))
