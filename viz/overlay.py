@@ -36,6 +36,7 @@ Value = float | str
 Together = Literal["sum", "max", "last", ""]
 _SPREAD = 50  # times the smallest from which the levels are steps of a factor
 _MOST = 6  # overlays on one drawing
+_HUGE = 10**300  # whole numbers beyond are no float
 
 
 @dataclass(frozen=True)
@@ -235,6 +236,8 @@ def _sizes(value: Any, sizes: Mapping[str, int] | None, what: str) -> dict[str, 
 
 
 def _short(value: Any) -> str:
+    if isinstance(value, int) and abs(value) >= _HUGE:
+        return f"int of {value.bit_length()} bits"
     return clean(f"{type(value).__name__} {value!r}" if value is not True else "True", 60)
 
 
@@ -297,9 +300,12 @@ def _value(name: str, key: Any, value: Any) -> Value:
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value[()]
     if isinstance(value, (int, float, np.number, np.bool_)) and not isinstance(value, complex):
-        return int(value) if isinstance(value, (int, np.integer)) else float(value)
+        number = int(value) if isinstance(value, (int, np.integer)) else float(value)
+        if not isinstance(number, int) or abs(number) < _HUGE:
+            return number
     raise GraphError(
-        f"viz.draw({clean(name)}=…): the value of {clean(str(key))} is a number or a text, not "
+        f"viz.draw({clean(name)}=…): the value of {clean(str(key))} is a text or a number below "
+        f"1e300, not "
         f"{_short(value)}"
     )
 

@@ -48,6 +48,15 @@ class Stage(StrEnum):
     PREDICT = "predict"
 
 
+class Overlay(StrEnum):
+    """What can be told of every graph."""
+
+    FLOPS = "flops"
+    BYTES = "bytes"
+    PARAMETERS = "parameters"
+    RECEPTIVE_FIELD = "receptive_field"
+
+
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="zoo name, file.py:function, or printed graph")
 ]
@@ -114,13 +123,16 @@ def draw(
     fold: Annotated[
         list[str] | None, typer.Option(help="modules to draw as one box, e.g. 'conv*'")
     ] = None,
+    overlay: Annotated[
+        list[Overlay] | None, typer.Option(help="what to write on the nodes, at a batch of 1")
+    ] = None,
 ) -> None:
     """Draw the graph of MODEL."""
     from graphc import viz
 
     graph = _graph(model, stage)
     path = out or Path(f"{_stem(model)}.svg")
-    drawing = viz.draw(graph, fold=fold or None)
+    drawing = viz.draw(graph, fold=fold or None, **{each.value: True for each in overlay or ()})
     drawing.save(path)
     typer.echo(f"{path}: {len(drawing.model['nodes'])} nodes of {graph!r}")
 
