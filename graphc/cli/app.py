@@ -132,7 +132,8 @@ def draw(
 
     graph = _graph(model, stage)
     path = out or Path(f"{_stem(model)}.svg")
-    drawing = viz.draw(graph, fold=fold or None, **{each.value: True for each in overlay or ()})
+    overlays: dict[str, Any] = {each.value: True for each in overlay or ()}
+    drawing = viz.draw(graph, fold=fold or None, **overlays)
     drawing.save(path)
     typer.echo(f"{path}: {len(drawing.model['nodes'])} nodes of {graph!r}")
 
