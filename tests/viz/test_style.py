@@ -69,7 +69,7 @@ DICHROMACIES = {
         (0.004733, 0.691367, 0.303900),
     ),
 }  # fmt: skip
-APART = 10.0  # CIE76 ΔE: four times what is just noticeable
+APART = 15.0  # CIE76 ΔE: six times what is just noticeable
 
 
 def lab(colour: str, seen: str | None = None) -> tuple[float, float, float]:
@@ -130,5 +130,5 @@ def test_uses_of_weights_stay_apart(seen: str | None) -> None:
 def test_levels_stay_apart(seen: str | None) -> None:
     for ramp in (style.RAMP, style.DARK_RAMP):
         for a, b in pairwise(ramp):
-            assert distance(a, b, seen) >= 4, (a, b)
+            assert distance(a, b, seen) >= 6, (a, b)
         assert distance(ramp[-1], {style.RAMP: style.WORST}.get(ramp, style.DARK_WORST), seen) > 20
