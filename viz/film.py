@@ -207,7 +207,7 @@ def _sentence(graph: Graph, step: Step | None) -> str:
         return "changes nothing"
     words = {"add": "added", "remove": "removed", "rewire": "rewired", "change": "changed"}
     said = [f"{count:,} {words[kind]}" for kind, count in step.counts().items() if count]
-    law = getattr(getattr(passes, graph.made_by, None), "law", "")
+    law = getattr(getattr(passes, graph.made_by, None), "law", "").replace("``", "")
     counted = ", ".join(said) or "names and outputs alone"
     return f"{counted}; {len(graph.nodes):,} nodes" + (f". {law}" if law else "")
 

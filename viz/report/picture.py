@@ -39,11 +39,12 @@ def drawing_data(model: Model, sizes: Mapping[str, int], graph: Graph) -> dict[s
     model = _with_runs(model)
     known = _facts(graph, sizes)
     penalty = {cluster.id for cluster in model.clusters if cluster.kind == "penalty"}
+    added = {n.id for n in model.nodes if n.part == "forward" and n.cluster in penalty}
     return {
         "nodes": [
             {
                 "id": node.id, "name": clean(node.name, 120), "op": node.op, "kind": node.kind,
-                "part": "penalty" if node.cluster in penalty else node.part,
+                "part": "penalty" if node.id in added else node.part,
                 "cluster": node.cluster, "type": clean(node.type, 80),
                 "label": [clean(row, 34) for row in rows(node.label)],
                 "text": clean(node.text or f"{node.name}: {node.type}", _LONGEST),

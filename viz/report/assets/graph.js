@@ -4,6 +4,10 @@
 const MOST_SHAPES = 600; // beyond, neither a reader nor the layout keeps up
 const FEW_SHAPES = 60; // unfolded at the start
 const MOST_LABELS = 160; // edges that still say their shape
+const ROW = 9; // gradients and updates in one line beside their value
+
+// Whether a shape (or node) is one of those that values flow through, from top to bottom.
+const inFlow = ({ part }) => part === "forward" || part === "penalty";
 
 class Picture {
   constructor(graph, element) {
@@ -210,7 +214,7 @@ class Picture {
     for (const id of ids) {
       const shape = this.describe(id, members.get(id));
       shapes.set(id, shape);
-      plan.setNode(id, { width: shape.width, height: shape.height });
+      if (inFlow(shape)) plan.setNode(id, { width: shape.width, height: shape.height });
     }
     this.frames(plan, shapes);
     this.lines = this.connect(place, shapes);
@@ -220,16 +224,14 @@ class Picture {
       const label = labelled && line.label ? line.label : "";
       const wide = label ? this.width(label, "9.5px Helvetica, Arial, sans-serif") : 0;
       const given = { width: wide, height: label ? 12 : 0, labelpos: "c", weight: line.weight };
-      line.turned
-        ? plan.setEdge(line.to, line.from, given, `${number}`)
-        : plan.setEdge(line.from, line.to, given, `${number}`);
+      plan.setEdge(line.from, line.to, given, `${number}`);
     });
-    this.beside(plan, shapes);
     dagre.layout(plan);
+    const { width = 1, height = 1 } = plan.graph();
+    this.at = new Map();
+    for (const shape of shapes.values()) if (inFlow(shape)) this.at.set(shape.id, plan.node(shape.id));
+    this.view.size = this.beside(shapes, { width: Math.max(width, 1), height: Math.max(height, 1) });
     this.paint(plan, shapes, labelled);
-    const size = plan.graph();
-    this.size = { width: size.width || 1, height: size.height || 1 };
-    this.view.size = this.size;
     this.view.show();
     this.mark(chosenNode);
   }
@@ -310,9 +312,10 @@ class Picture {
       const a = shapes.get(from), b = shapes.get(to);
       const line = { from, to, kind: edge.kind, count: 1, label: edge.shape, ranks: true, weight: 1 };
       line.look = "data";
-      if (edge.kind === "update") [line.look, line.ranks] = ["update", false];
-      else if (a.part === "backward" && b.part === "backward") [line.look, line.turned] = ["backward", true];
-      else if (a.part === "forward" && b.part === "backward") [line.look, line.ranks] = ["kept", false];
+      line.ranks = inFlow(a) && inFlow(b) && edge.kind !== "update";
+      if (edge.kind === "update") line.look = "update";
+      else if (a.part === "backward" && b.part === "backward") line.look = "backward";
+      else if (inFlow(a) && b.part === "backward") line.look = "kept";
       else if (b.part === "penalty" && a.part === "forward") line.look = "parameter";
       else if (b.part === "update") line.look = a.part === "backward" ? "backward" : "update";
       else if (a.kind === "parameter" || a.kind === "state") line.look = "parameter";
@@ -326,14 +329,50 @@ class Picture {
     return [...joined.values()];
   }
 
-  // A gradient stands beside what it is the gradient of.
-  beside(plan, shapes) {
-    for (const shape of shapes.values()) {
-      if (shape.part === "forward") continue;
-      const nodes = shape.members || [this.nodes.get(shape.id)];
-      const near = nodes.map((node) => this.place.get(node.belongs_to)).find((id) => id && id !== shape.id);
-      if (near && shapes.has(near)) plan.setEdge(near, shape.id, { weight: 2, hidden: true }, "beside");
+  // A training step reads as a table: to the right of a value, in its row, stand its gradient and
+  // what updates it; gradients run up while values run down.
+  beside(shapes, size) {
+    const rows = new Map(), loose = [];
+    for (const part of ["backward", "update"]) {
+      for (const shape of shapes.values()) {
+        if (shape.part !== part) continue;
+        const head = this.head(shape);
+        if (!head) loose.push(shape);
+        else if (rows.has(head)) rows.get(head).push(shape);
+        else rows.set(head, [shape]);
+      }
     }
+    const heads = [...rows.keys()].sort((a, b) => this.at.get(a).y - this.at.get(b).y);
+    let bottom = 0, { width, height } = size;
+    const left = width + 50;
+    const row = (shapes, wanted) => {
+      for (let start = 0; start < shapes.length; start += ROW) {
+        const some = shapes.slice(start, start + ROW);
+        const tall = Math.max(...some.map((shape) => shape.height));
+        const y = Math.max(wanted, bottom + 14 + tall / 2);
+        let x = left;
+        for (const shape of some) {
+          this.at.set(shape.id, { x: x + shape.width / 2, y, width: shape.width, height: shape.height });
+          x += shape.width + 26;
+        }
+        bottom = y + tall / 2;
+        width = Math.max(width, x);
+      }
+    };
+    for (const head of heads) row(rows.get(head), this.at.get(head).y);
+    row(loose, bottom);
+    return { width, height: Math.max(height, bottom + 14) };
+  }
+
+  // The forward shape that a gradient or an update belongs to.
+  head(shape) {
+    for (const node of shape.members || [this.nodes.get(shape.id)]) {
+      let here = node;
+      for (let steps = 0; here && !inFlow(here) && steps < 9; steps++) here = this.nodes.get(here.belongs_to);
+      const id = here && this.place.get(here.id);
+      if (id && this.at.has(id)) return id;
+    }
+    return null;
   }
 
   paint(plan, shapes, labelled) {
@@ -355,7 +394,7 @@ class Picture {
     this.lines.forEach((line, number) => {
       lines.append(this.line(line, number, plan, labelled));
     });
-    for (const shape of shapes.values()) nodes.append(this.node(shape, plan.node(shape.id), order++));
+    for (const shape of shapes.values()) nodes.append(this.node(shape, this.at.get(shape.id), order++));
     this.layer.replaceChildren(frames, lines, nodes);
     const first = nodes.querySelector("[data-shape]") || nodes.firstChild;
     if (first) first.setAttribute("tabindex", "0");
@@ -364,15 +403,12 @@ class Picture {
   line(line, number, plan, labelled) {
     let points;
     if (line.ranks) {
-      const found = line.turned
-        ? plan.edge({ v: line.to, w: line.from, name: `${number}` })
-        : plan.edge({ v: line.from, w: line.to, name: `${number}` });
-      points = found.points.map((point) => ({ ...point }));
+      const found = plan.edge({ v: line.from, w: line.to, name: `${number}` });
+      points = found.points;
       line.at = found;
-      if (line.turned) points.reverse();
     } else {
-      const a = plan.node(line.from), b = plan.node(line.to);
-      const bend = (b.x === a.x ? 1 : Math.sign(b.x - a.x)) * 18;
+      const a = this.at.get(line.from), b = this.at.get(line.to);
+      const bend = b.y === a.y && Math.abs(b.x - a.x) < a.width + b.width ? 0 : 18;
       points = [edgeOf(a, b), { x: (a.x + b.x) / 2, y: (a.y + b.y) / 2 + bend }, edgeOf(b, a)];
     }
     const group = svg("g", { class: `edge ${line.look === "kept" ? "kept" : line.look}` },
