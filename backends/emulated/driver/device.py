@@ -24,7 +24,7 @@ from .streams import DEFAULT, Point, Queues
 
 # Codes of cudaError_t and CUresult (they agree).
 INVALID_VALUE, OUT_OF_MEMORY = 1, 2
-INVALID_HANDLE, NOT_FOUND = 400, 500
+INVALID_HANDLE, NOT_FOUND, NOT_READY = 400, 500, 600
 ILLEGAL_STATE, OUT_OF_RESOURCES, LAUNCH_FAILED = 401, 701, 719
 CAPTURE_UNSUPPORTED, CAPTURE_INVALIDATED, CAPTURE_UNMATCHED = 900, 901, 903
 CAPTURE_UNJOINED, CAPTURE_ISOLATION, CAPTURE_IMPLICIT, CAPTURED_EVENT = 904, 905, 906, 907
@@ -62,8 +62,11 @@ class Event:
 
     timed: bool
     capture: Capture | None = None
-    point: Point | None = None  # what a stream that waits for it waits for, where work runs late
+    # Where work runs late: what a stream that waits for it waits for, and in which queues.
+    point: Point | None = None
+    queues: Queues | None = None
     joins: frozenset[int] = frozenset()
+    asked: bool = False  # whether it is done, and it was not
 
 
 @dataclass(eq=False)
@@ -348,13 +351,14 @@ class Device:
         """cudaEventRecord."""
         found: Event = self.find(event, Event)
         capture = self._capturing(stream)
-        found.capture = capture
+        found.capture, found.point, found.asked = capture, None, False
         # Waiting for this event is waiting for all that its stream did or waited for.
         found.joins = frozenset({stream}) if capture is not None else frozenset()
         if capture is None and self.queues is not None:
             # A mark in the queue: it also stands behind what the stream waits for.
             self._run(stream, lambda: None)
             found.point = self.queues.end(DEFAULT if stream in DEFAULT_STREAMS else stream)
+            found.queues = self.queues
 
     def wait(self, stream: int, event: int) -> None:
         """cudaStreamWaitEvent: in a capture, how a stream joins it and comes back."""
@@ -364,7 +368,7 @@ class Device:
             if capture is not None:
                 self._invalidate()
                 raise CudaError(CAPTURE_ISOLATION)
-            if found.point is not None:
+            if found.point is not None and found.queues is self.queues:
                 self._run(stream, lambda: None, (found.point,))
             return
         if capture is None:
@@ -378,9 +382,21 @@ class Device:
         found: Event = self.find(event, Event)
         if found.capture is not None:
             raise CudaError(CAPTURED_EVENT)
-        if found.point is not None and self.queues is not None:
+        if found.point is not None and found.queues is self.queues is not None:
             self.queues.run(found.point)
         return found
+
+    def query(self, event: int) -> int:
+        """cudaEventQuery: what runs late is not ready when first asked for, and ready then."""
+        found: Event = self.find(event, Event)
+        if found.capture is not None:
+            raise CudaError(CAPTURED_EVENT)
+        if found.point is not None and found.queues is self.queues is not None:
+            if not self.queues.reached(found.point) and not found.asked:
+                found.asked = True
+                return NOT_READY
+            self.queues.run(found.point)
+        return 0
 
     def launch_graph(self, graph: int, stream: int) -> None:
         """cudaGraphLaunch."""

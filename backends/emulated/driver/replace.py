@@ -174,17 +174,19 @@ def faults(
 
 
 @contextmanager
-def late() -> Iterator[None]:
+def late(*, others_first: bool = False) -> Iterator[None]:
     """Let work of streams run as late as CUDA allows: when the host waits for it, or never.
 
     Who forgets to wait, for an event of another stream or for a copy to or from pinned memory,
-    reads what is not there yet. A fault of a kernel comes out of the call that waits. At the end of
-    the block everything runs that is left.
+    reads what is not there yet. When the host waits, only what it waits for runs, or
+    (``others_first``) every other stream goes ahead of it as far as its own waits let it: who
+    writes over what another stream still reads is found by that. A fault of a kernel comes out of
+    the call that waits. At the end of the block everything runs that is left.
     """
     target = device()
     if target.queues is not None:
         raise BackendError("emulated.late() is on already")
-    target.queues = Queues()
+    target.queues = Queues(others_first=others_first)
     try:
         yield
         target.drain()

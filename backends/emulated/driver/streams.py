@@ -2,7 +2,8 @@
 
 CUDA promises an order within a stream, behind an event that a stream waits for, and between the
 default stream and the streams that are not ``non_blocking``. Nothing else: here nothing runs before
-the host waits for it, so that a program that leans on luck reads what is not there yet.
+the host waits for something, so that a program that leans on luck reads what is not there yet. Then
+either only what is waited for runs, or all other streams go ahead of it as far as they may.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ class Item:
 class Queues:
     """The works of all streams that have not run."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, others_first: bool = False) -> None:
+        self.others_first = others_first
         self._items: dict[int, list[Item]] = {}
         self._done: dict[int, int] = {}
 
@@ -55,12 +57,33 @@ class Queues:
                 stack.pop()
                 continue
             item = self._items[stream][done]
-            missing = next((p for p in item.after if self._done.get(p[0], 0) < p[1]), None)
+            missing = self._missing(item)
             if missing is not None:
                 stack.append(missing)
                 continue
+            if self.others_first:
+                self._advance(stream)
             self._done[stream] = done + 1
             item.work()
+
+    def _missing(self, item: Item) -> Point | None:
+        return next((p for p in item.after if self._done.get(p[0], 0) < p[1]), None)
+
+    def _advance(self, stream: int) -> None:
+        """Let all other streams run as far as they may without this one."""
+        moved = True
+        while moved:
+            moved = False
+            for other, items in list(self._items.items()):
+                done = self._done.get(other, 0)
+                if other != stream and done < len(items) and self._missing(items[done]) is None:
+                    self._done[other] = done + 1
+                    items[done].work()
+                    moved = True
+
+    def reached(self, point: Point) -> bool:
+        """Whether everything before a point is done."""
+        return self._done.get(point[0], 0) >= point[1]
 
     def run_all(self) -> None:
         """Do everything: the streams made last first, for no order between them is promised."""

@@ -42,11 +42,6 @@ def nothing(*_: Any) -> None:
     """A call that has nothing to do here."""
 
 
-def done(_: Any) -> int:
-    """The answer to a query: everything has run already."""
-    return 0
-
-
 def runtime(device: Device, module: Any) -> Table:
     """cupy_backends.cuda.api.runtime."""
 
@@ -79,6 +74,10 @@ def runtime(device: Device, module: Any) -> Table:
 
         device.submit(stream, work)
 
+    def query_stream(stream: int) -> int:
+        device.drain(stream)
+        return 0
+
     def elapsed(start: int, end: int) -> float:
         if not (device.reach(start).timed and device.reach(end).timed):
             raise CudaError(400)
@@ -109,13 +108,13 @@ def runtime(device: Device, module: Any) -> Table:
         "eventCreate": lambda: device.handle(Event(timed=True)),
         "eventCreateWithFlags": lambda flags: device.handle(Event(timed=not flags & 2)),
         "eventRecord": device.record, "eventDestroy": device.drop,
-        "eventQuery": lambda event: done(device.reach(event)),
+        "eventQuery": device.query,
         "eventSynchronize": device.synchronize_event, "eventElapsedTime": elapsed,
         "streamCreate": lambda: device.stream(0),
         "streamCreateWithFlags": device.stream,
         "streamCreateWithPriority": lambda flags, _: device.stream(flags),
         "streamDestroy": device.drop, "streamGetPriority": lambda _: 0,
-        "streamQuery": lambda stream: done(device.drain(stream)),
+        "streamQuery": query_stream,
         "streamWaitEvent": lambda stream, event, *_: device.wait(stream, event),
         "streamIsCapturing": lambda stream: int(device.is_capturing(stream)),
         "streamBeginCapture": lambda stream, *_: device.begin_capture(stream),

@@ -51,8 +51,9 @@ class Batches:
 
 
 def test_who_waits_is_right() -> None:
-    with emulated.late():
-        assert Batches(wait_for_copy=True, wait_for_host=True).run(3) == [2, 4, 6]
+    for others_first in (False, True):
+        with emulated.late(others_first=others_first):
+            assert Batches(wait_for_copy=True, wait_for_host=True).run(3) == [2, 4, 6]
 
 
 @pytest.mark.parametrize(("copy", "host"), [(False, True), (True, False), (False, False)])
@@ -72,6 +73,24 @@ def test_pinned_memory_is_read_late_and_other_memory_at_once() -> None:
             host[...] = 7  # before the copy has run
             stream.synchronize()
             assert x.get()[0] == want
+
+
+def test_who_writes_over_what_is_still_read_is_found() -> None:
+    for waits in (True, False):
+        compute, copies = (cp.cuda.Stream(non_blocking=True) for _ in range(2))
+        x, y = cp.zeros(4, np.float32), [cp.zeros(4, np.float32) for _ in range(2)]
+        with emulated.late(others_first=True):
+            used = None
+            for k in range(2):
+                if used is not None and waits:
+                    copies.wait_event(used)
+                x.set(np.full(4, k + 1, np.float32), stream=copies)
+                compute.wait_event(copies.record())
+                with compute:
+                    DOUBLE(x, y[k])
+                used = compute.record()
+            compute.synchronize()
+        assert (float(y[0][0]), float(y[1][0])) == ((2, 4) if waits else (4, 4))
 
 
 def test_the_default_stream_waits_for_the_others_that_block() -> None:
@@ -101,7 +120,7 @@ def test_an_event_is_a_point_in_its_stream() -> None:
         event.synchronize()
         assert found[0] == 1
         event = stream.record()
-        assert event.done
+        assert [event.done for _ in range(3)] == [False, True, True]
         assert x.get()[0] == 2
 
 
@@ -139,18 +158,24 @@ def trained(steps: int) -> dict[str, Any]:
     variables = program.init(seed=0)
     rng = np.random.default_rng(0)
     losses = []
-    for _ in range(steps):
-        image = rng.standard_normal((3, 1, 6, 6)).astype(np.float32)
+    for step in range(steps):
+        image: Any = rng.standard_normal((3, 1, 6, 6)).astype(np.float32)
         label = rng.integers(0, 10, 3)
+        if step % 3 == 2:  # made on the device, on the caller's stream
+            image = cp.asarray(image) * 2
+        if step == 4:  # so is a change of a variable between two steps
+            for name in program.graph.parameters:
+                variables[name] *= 0.5
         losses.append(program(variables, image=image, label=label)["loss"])
     return {"losses": [float(v) for v in losses]} | {
         name: gx.to_numpy(v).copy() for name, v in variables.items()
     }
 
 
-def test_training_waits_for_all_that_it_needs() -> None:
-    want = trained(4)
-    with emulated.late():
-        got = trained(4)
+@pytest.mark.parametrize("others_first", [False, True])
+def test_training_waits_for_all_that_it_needs(others_first: bool) -> None:
+    want = trained(7)
+    with emulated.late(others_first=others_first):
+        got = trained(7)
     for name, value in want.items():
         np.testing.assert_array_equal(got[name], value, err_msg=name)
