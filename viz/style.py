@@ -25,9 +25,9 @@ WORST, DARK_WORST = "#f3b58d", "#7d3a05"  # the node where a check failed most
 WEIGHTS = (
     (BLUE, "solid", "#4da6e0"),
     (VERMILLION, "dashed", "#f0874a"),
-    (GREEN, "dotted", "#35c49c"),
+    (GREEN, "dotted", "#11886a"),
     (PURPLE, "bold", "#dd9cc1"),
-    (ORANGE, "bold,dashed", "#eeb540"),
+    (ORANGE, "bold,dashed", "#e6a520"),
     (BLACK, "bold,dotted", "#f0f0f0"),
 )
 
