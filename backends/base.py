@@ -62,6 +62,9 @@ class Backend(Protocol):
     def to_host(self, array: Any) -> np.ndarray[Any, Any]:
         """An array of this backend as a NumPy array."""
 
+    def copy(self, array: Any) -> Any:
+        """Another array with the same elements."""
+
     def address(self, array: Any) -> int:
         """Where an array begins in memory."""
 

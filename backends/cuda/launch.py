@@ -62,7 +62,8 @@ def print_launch(
                 f"CUDA: no kernel for {describe(node)}: {reason}", nodes=[node]
             ) from None
     lines = [f"// {comment(_node(segment))}" for segment in launch.segments]
-    lines.append(f'extern "C" __global__ void __launch_bounds__({BLOCK}) {name}(')
+    # One block a multiprocessor is enough: more of them are worth less than a spilled register.
+    lines.append(f'extern "C" __global__ void __launch_bounds__({BLOCK}, 1) {name}(')
     lines += _parameters(launch, buffers, dims, integer, shared)
     lines.append("{")
     if len(parts) == 1:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from graphc.compiler.binding import failed
 from graphc.compiler.lower import Ordered
 from graphc.compiler.memory import lifetimes
 from graphc.compiler.plan import Plan, Schedule
@@ -78,8 +79,24 @@ class CupyBackend:
 
     def to_host(self, array: Any) -> np.ndarray[Any, Any]:
         """An array of the device as a NumPy array: waits for it."""
-        found: np.ndarray[Any, Any] = array.get()
+        try:
+            found: np.ndarray[Any, Any] = array.get()
+        except Exception as error:
+            self.translate(error, None, False)
+            raise
         return found
+
+    def copy(self, array: Any) -> Any:
+        """Another array with the same elements, by a plain copy: no kernel has to be compiled."""
+        try:
+            made = self.cupy.empty(array.shape, array.dtype)
+            source = array if array.flags.c_contiguous else self.cupy.ascontiguousarray(array)
+            if array.nbytes:
+                made.data.copy_from_device_async(source.data, source.nbytes)
+        except Exception as error:
+            self.translate(error, None, False)
+            raise
+        return made
 
     def address(self, array: Any) -> int:
         """Where an array begins."""
@@ -93,8 +110,12 @@ class CupyBackend:
         self, printed: CudaSource, targets: Lane, arrays: Sequence[Any], sizes: Mapping[str, int]
     ) -> None:
         """Check and copy what the caller gave, on a stream of its own."""
-        for number, low, high, what in printed.checks:
-            _inside(arrays[number], dims.evaluate(low, sizes), dims.evaluate(high, sizes), what)
+        for number, low, high, what, node in printed.checks:
+            bounds = dims.evaluate(low, sizes), dims.evaluate(high, sizes)
+            try:
+                _inside(arrays[number], *bounds, what)
+            except ValueError as error:
+                raise failed(node, error) from None
         compute, copies = self.streams()
         targets.fill(arrays, compute, copies)
 

@@ -73,8 +73,9 @@ class CudaSource:
     """Printed source, with the instruction behind each of its lines.
 
     ``cuda``: the kernels alone. ``parts``: the functions of the step in order, with whether a CUDA
-    graph can hold them and why not; ``checks``: (input number, low, high, what) of what is checked
-    where it is given from the host.
+    graph can hold them and why not; ``checks``: (input number, low, high, what, node) of what is
+    checked
+    where it is given.
     """
 
     source: str
@@ -82,10 +83,11 @@ class CudaSource:
     lines: dict[int, int] = field(default_factory=dict)
     first_update: int = 0
     parts: tuple[tuple[str, str], ...] = ()  # name, reason ("" where it can be captured)
-    checks: tuple[tuple[int, Size, Size, str], ...] = ()
+    checks: tuple[tuple[int, Size, Size, str, Node], ...] = ()
     part_lines: tuple[tuple[int, int], ...] = ()  # the first and last line of each part
     nodes: tuple[tuple[Node, ...], ...] = ()  # of each part
     reuse_outputs: bool = False
+    warm: bool = False  # whether its kernels ran once: a driver may load them late
 
 
 def print_plan(plan: Plan, *, options: tuple[str, ...], poison: bool = False) -> CudaSource:
@@ -100,7 +102,7 @@ class _Printer:
         self.views: dict[View, str] = {}
         self.sizes = {name: f"n{i}" for i, name in enumerate(plan.capacity)}
         self.functions: dict[str, tuple[str, str]] = {}  # text without its name -> name, text
-        self.checks: list[tuple[int, Size, Size, str]] = []
+        self.checks: list[tuple[int, Size, Size, str, Node]] = []
 
     def run(self) -> CudaSource:
         for buffer in self.plan.buffers:
@@ -116,7 +118,7 @@ class _Printer:
                 w and b in direct for b, w in instruction.buffers().items()
             )
             updating |= begins
-            if call.function == "inside" and self._given(call, inputs):
+            if call.function == "inside" and self._given(call, instruction.node, inputs):
                 continue
             reason = self._reason(call)
             text = self._call(number, call)
@@ -139,7 +141,7 @@ class _Printer:
             parts[-1][1].extend(copies)
         return self._assemble(parts, first)
 
-    def _given(self, call: Call, inputs: dict[int, int]) -> bool:
+    def _given(self, call: Call, node: Node, inputs: dict[int, int]) -> bool:
         """A check of what the caller gives is made where it is given."""
         view, low, high = call.args
         assert isinstance(view, View)
@@ -148,8 +150,10 @@ class _Printer:
         what = str(dict(call.options)["what"])
         if view.buffer not in inputs:
             return False
-        bounds = [b.value.offset if isinstance(b.value, Linear) else b.value for b in (low, high)]
-        self.checks.append((inputs[view.buffer], bounds[0], bounds[1], what))  # type: ignore[arg-type]
+        bounds = [
+            b.value.offset if isinstance(b.value, Linear) else int(b.value) for b in (low, high)
+        ]
+        self.checks.append((inputs[view.buffer], bounds[0], bounds[1], what, node))
         return True
 
     def _reason(self, call: Call) -> str:

@@ -253,18 +253,23 @@ def takes_over(
     """(operand, store, its loads): where each element of the operand is loaded only by the thread
     that then stores the result there, and by nothing else of the launch."""
     found: list[tuple[Ref, Store, list[Load]]] = []
+    readers: dict[Ref, int] = {}
+    for step in steps:
+        for ref in segment_reads(step):
+            readers[ref] = readers.get(ref, 0) + 1
     for step in steps:
         if not isinstance(step, Kernel) or len(step.phases) != 1 or step.phases[0].over:
             continue
-        others = {ref for other in steps if other is not step for ref in segment_reads(other)}
+        loads: dict[Ref, list[Load]] = {}
+        for load in segment_loads(step):
+            loads.setdefault(load.ref, []).append(load)
         for store in step.phases[0].stores:
-            for ref in segment_reads(step):
-                loads = [load for load in segment_loads(step) if load.ref == ref]
+            for ref, own in loads.items():
                 same = ref.shape == store.ref.shape and ref.dtype == store.ref.dtype
-                if same and ref not in others and all(
-                    load.index == store.index and load.fill is None for load in loads
+                if same and readers[ref] == 1 and all(
+                    load.index == store.index and load.fill is None for load in own
                 ):  # fmt: skip
-                    found.append((ref, store, loads))
+                    found.append((ref, store, own))
     return found
 
 
@@ -285,6 +290,7 @@ def in_place(graph: Graph, work: Sequence[Work]) -> dict[Ref, Node]:
             if isinstance(step, Routine) and step.name == "constant" and step.out is not None:
                 settled.add(step.out)
     direct: dict[Ref, Node] = {}
+    pairs: dict[int, set[tuple[Ref, Ref]]] = {}  # of the launches asked about
     fetched = {value(node) for node in graph.outputs.values()}
     for leaf, node in graph.leaf_updates.items():
         ref, old = value(node), value(leaf)
@@ -293,8 +299,10 @@ def in_place(graph: Graph, work: Sequence[Work]) -> dict[Ref, Node]:
         begun, read = written[ref][0], last_read.get(old, -1)
         if read > begun or len(written[ref]) != 1:
             continue
-        steps = [s for s in work[begun].steps if isinstance(s, (Kernel, Product, Routine))]
-        if read < begun or any(r == old and s.ref == ref for r, s, _ in takes_over(steps)):
+        if begun not in pairs:
+            steps = [s for s in work[begun].steps if isinstance(s, (Kernel, Product, Routine))]
+            pairs[begun] = {(r, s.ref) for r, s, _ in takes_over(steps)}
+        if read < begun or (old, ref) in pairs[begun]:
             direct[ref] = leaf
     return direct
 

@@ -15,12 +15,12 @@ FEWEST = 2  # launches: one alone gains nothing from a graph
 
 
 class PartFailed(Exception):
-    """A captured part failed: the device does not say which of its launches. ``lines``: the lines
-    of the step that it ran."""
+    """A captured part failed: the device does not say which of its launches. ``step_lines``: the
+    lines of the step that it ran."""
 
     def __init__(self, cause: BaseException, nodes: Sequence[Node], lines: tuple[int, int]) -> None:
         super().__init__(str(cause))
-        self.cause, self.nodes, self.lines = cause, nodes, lines
+        self.cause, self.nodes, self.step_lines = cause, nodes, lines
 
 
 class Step:
@@ -37,8 +37,7 @@ class Step:
         self.lines = printed.part_lines
         self.nodes = printed.nodes
         self.graphs: list[Any] = [None] * len(self.parts)
-        self.capture = capture
-        self.warm = False
+        self.capture, self.printed = capture, printed
 
     def __call__(self) -> tuple[Any, ...]:
         """Run one step."""
@@ -55,7 +54,7 @@ class Step:
             done = self.stream.record()
         self.lane.used = done
         given.wait_event(done)
-        self.warm = True
+        self.printed.warm = True
         return tuple(fresh)
 
     def _fresh(self) -> list[Any]:
@@ -64,7 +63,7 @@ class Step:
 
     def _part(self, number: int, part: Any, reason: str) -> None:
         first, last = self.lines[number]
-        if reason or not self.capture or not self.warm or last - first + 1 < FEWEST:
+        if reason or not self.capture or not self.printed.warm or last - first + 1 < FEWEST:
             part()
             return
         if self.graphs[number] is None:

@@ -53,6 +53,10 @@ class NumpyBackend:
         """An array of this backend as a NumPy array."""
         return array
 
+    def copy(self, array: Array) -> Array:
+        """Another array with the same elements."""
+        return array.copy()
+
     def address(self, array: Array) -> int:
         """Where an array begins."""
         return int(array.__array_interface__["data"][0])

@@ -57,7 +57,7 @@ def bind(program: Program, held: Mapping[str, Array]) -> BoundProgram:
     # Copies: training may go on with the caller's arrays, and half of an old network with half of
     # a new one would be neither.
     values |= {
-        name: array.copy()
+        name: program.backend.copy(array)
         for name, array in held.items()
         if name in rest.parameters or name in rest.states
     }

@@ -291,7 +291,7 @@ class Program:
     def _blame(self, error: BaseException) -> tuple[Node | None, bool]:
         """The node whose line of the step failed, and whether updates had begun."""
         printed = self._text()
-        lines = getattr(error, "lines", None)  # of a part that ran as one
+        lines = getattr(error, "step_lines", None)  # of a part that ran as one
         if isinstance(lines, tuple):
             return None, bool(self.graph.updates) and lines[1] >= printed.first_update
         trace = error.__traceback__

@@ -59,7 +59,8 @@ class Evaluator:
         for part in slices(len(dataset), self.batch_size):
             feed = {IMAGE: as_input(dataset.images[part]), LABEL: dataset.labels[part]}
             feed = {name: array for name, array in feed.items() if name in self.graph.inputs}
-            out = self.program(variables, feed)
+            given = self.program(variables, feed)
+            out = {name: self.program.backend.to_host(array) for name, array in given.items()}
             if "loss" in out:
                 loss += float(out["loss"]) * (part.stop - part.start)
             if "logits" in out:

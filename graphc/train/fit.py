@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -197,7 +197,15 @@ class _Run:
             )
         if self.monitor and saved.best is None:
             raise GraphError("the checkpoint kept no best variables: resume with keep='last'")
+        own = self.program.backend.from_host
+        saved.variables = {name: own(array) for name, array in saved.variables.items()}
+        if saved.best is not None:
+            saved.best = {name: own(array) for name, array in saved.best.items()}
         return saved
+
+    def _host(self, outputs: dict[str, Any]) -> dict[str, Any]:
+        """Outputs as NumPy arrays: a device is waited for once."""
+        return {name: self.program.backend.to_host(array) for name, array in outputs.items()}
 
     def train(self, state: State, bar: Bar) -> None:
         """One epoch more."""
@@ -206,7 +214,7 @@ class _Run:
             rate = self._rate(state.epoch + batch / self.feeder.steps)
             if rate is not None:
                 feed[RATE] = np.asarray(rate)
-            out = self.program(state.variables, feed)
+            out = self._host(self.program(state.variables, feed))
             if not math.isfinite(out[LOSS]):
                 step = state.epoch * self.feeder.steps + batch
                 raise GraphError(
@@ -228,7 +236,8 @@ class _Run:
             known = state.metrics[self.monitor]
             value = found[self.monitor]
             if state.best is None or all(better(self.monitor, value, other) for other in known):
-                state.best = {name: array.copy() for name, array in state.variables.items()}
+                copy = self.program.backend.copy
+                state.best = {name: copy(array) for name, array in state.variables.items()}
         for name, row in state.metrics.items():
             row.append(found[name])
         state.epoch += 1

@@ -77,7 +77,7 @@ def batch(graph: gx.Graph, n: int, seed: int = 0) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     shape = graph.inputs["image"].type.concrete({"N": n})
     image = rng.standard_normal(shape, dtype=np.float32)
-    return {"image": image, "label": rng.integers(0, 10, n), "lr": 0.05}
+    return {"image": image, "label": rng.integers(0, 10, n), "lr": 0.01}
 
 
 def host(variables: dict[str, Any]) -> dict[str, Array]:

@@ -83,10 +83,13 @@ def test_each_launch_fails(capture: bool) -> None:
 
 
 def test_the_arena_names_what_fills_it() -> None:
-    with emulated.memory_limit(1 << 12), pytest.raises(gx.BackendError) as error:
-        program = compiled()
-        program(program.init(seed=0), batch(program.graph, 64))
-    assert error.value.nodes or "before the step" in str(error.value)
+    program = compiled()
+    variables, given = program.init(seed=0), batch(program.graph, 20_000)
+    with emulated.memory_limit(1 << 20), pytest.raises(gx.BackendError) as error:
+        program(variables, given)
+    assert "for the arena of this step at {'N': 20000}; at its peak it holds" in str(error.value)
+    assert "a smaller batch" in str(error.value)
+    assert error.value.nodes
 
 
 def test_a_lost_device() -> None:
