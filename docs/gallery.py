@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,9 +60,13 @@ def draw(entry: Entry, imports: str) -> Any:
 
 
 def save(picture: Any, path: Path) -> Path:
-    """Write a picture, or call what writes a page (``viz.report`` does at once)."""
-    write: Callable[[Path], Path] = getattr(picture, "save", picture)
-    return write(path)
+    """Write a picture: ours, Matplotlib's, or what writes a page when it is called."""
+    for name in ("save", "savefig"):
+        if hasattr(picture, name):
+            getattr(picture, name)(path)
+            return path
+    picture(path)
+    return path
 
 
 def main(only: list[str]) -> None:
