@@ -158,7 +158,7 @@ class Counterexample:
 
     def __str__(self) -> str:
         ways = [" -> ".join(map(short, path)) for path in self.paths]
-        text = f"{ways[0]}\nand {ways[1]}\n{self.what}"
+        text = ways[0] + (f"\nand {ways[1]}" if ways[1] != ways[0] else "") + f"\n{self.what}"
         if self.size is not None:
             text += f"; smallest size {self.size[0]}x{self.size[1]}, unit {self.unit}"
         if self.boxes is not None:
@@ -175,10 +175,10 @@ class Counterexample:
             return f"are centred {y:g} rows and {x:g} columns apart"
         return {
             "stride": "have different strides, so they drift apart",
-            "phase": "are centred differently from phase to phase",
+            "phase": "the units are centred differently from phase to phase",
             "whole": "disagree: one of them sees everything",
             "axes": "disagree: one of them turns rows into columns",
-        }.get(self.kind, "do not move evenly from unit to unit")
+        }.get(self.kind, "what is seen does not move evenly from unit to unit")
 
 
 # -- looking for it -------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 
 from graphc.analysis.progressions import Progressions
-from graphc.analysis.reads import Edge, links
+from graphc.analysis.reads import Edge, links, look
 from graphc.analysis.receptive_field import ReceptiveField, receptive_field
 from graphc.analysis.way import Way, checked_node
 from graphc.compiler.program import compile
@@ -288,7 +288,7 @@ def _counted(here: Array, edge: Edge, way: Way) -> Array:
         taps, pad = evaluate(window.size, way.sizes), evaluate(window.pad, way.sizes)
         matrix: Array = np.zeros((here.shape[at], size), np.int64)
         for position in range(here.shape[at]):
-            read = Progressions.span(position, position).window(window, taps, pad)
+            read = look(Progressions.span(position, position), window, taps, pad, size)
             matrix[position, read.clip(0, size - 1).array()] = 1
         here = _wide(here, _sum(here))
         moved = np.moveaxis(here, at, -1)

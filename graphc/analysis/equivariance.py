@@ -119,7 +119,7 @@ def _outside(relation: Relation) -> dict[int, Progressions]:
     for (axis, window, taps, pad), size in zip(
         relation.axes or (), relation.inside, strict=relation.axes is not None
     ):
-        if axis is None or window is POINT or window.per > 1:
+        if axis is None or window is POINT or window.per > 1 or window.special:
             continue
         positions = np.arange(relation.out[axis])
         ends = positions * window.stride - pad
@@ -244,7 +244,8 @@ def _end(edge: Edge) -> str | None:
         for axis, window in rule.axes:
             if axis >= -2 and window.stride < 0:
                 return "reversed"
-            if axis >= -2 and window.stride == 0 and source.shape[axis] != 1:
+            unmoved = window.stride == 0 or window.special
+            if axis >= -2 and unmoved and source.shape[axis] != 1:
                 return "whole map"
     return None
 

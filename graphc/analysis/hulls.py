@@ -139,7 +139,7 @@ def _step(
 def _keeps_all(window: AxisWindow, edge: Edge, axis: int, user_axis: int) -> bool:
     """Whether every position of the source is one of the user's: a concatenation, a padding."""
     more = edge.user.shape[user_axis] - edge.source.shape[axis]
-    plain = window.size == window.stride == window.up == window.per == 1
+    plain = window.size == window.stride == window.up == window.per == 1 and not window.special
     return (
         plain and isinstance(more, int) and isinstance(window.pad, int) and 0 <= window.pad <= more
     )
@@ -158,7 +158,7 @@ def _moved(
     axis = user_axis - edge.user.ndim
     if window is POINT:
         return view if axis == view.axis else Track(axis, view.advance, view.table)
-    if window.per > 1 or any(window.ends):
+    if window.per > 1 or any(window.ends) or window.special:
         return Irregular((axis,))
     taps, pad = known(window.size, sizes), known(window.pad, sizes)
     if not isinstance(taps, int):

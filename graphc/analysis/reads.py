@@ -118,7 +118,7 @@ class Relation:
                 if axis is None:
                     sets.append(Progressions.span(0, size - 1))
                     continue
-                read = each[axis] if window is POINT else each[axis].window(window, taps, pad)
+                read = each[axis] if window is POINT else look(each[axis], window, taps, pad, size)
                 low = 0 if clip or window.ends[0] else None
                 high = size - 1 if clip or window.ends[1] else None
                 sets.append(read.clip(low, high))
@@ -135,15 +135,41 @@ class Relation:
             for (axis, window, taps, pad), positions in zip(self.axes, each, strict=True):
                 if axis is None:
                     continue
+                size = self.out[axis]
                 turned, pad = _reversed(window, taps, pad)
                 count = turned.size if isinstance(turned.size, int) else taps
-                sets[axis] = positions.window(turned, count, pad).clip(0, self.out[axis] - 1)
+                sets[axis] = look(positions, turned, count, pad, size).clip(0, size - 1)
             found.append(tuple(sets))
         return regions.region(found)
 
 
+def look(
+    positions: Progressions, window: AxisWindow, taps: int, pad: int, size: int
+) -> Progressions:
+    """What positions read along an axis of this size, beyond its ends too."""
+    if not positions:
+        return positions
+    if window.through:
+        first, last = (0, positions.last) if window.through < 0 else (positions.first, size - 1)
+        return Progressions.span(first, last)
+    if window.listed:
+        listed = window.listed
+        inside = positions.clip(0, len(listed) - 1)
+        return Progressions.of([q for o in inside for q in listed[o]])
+    return positions.window(window, taps, pad)
+
+
 def _reversed(window: AxisWindow, taps: int, pad: int) -> tuple[AxisWindow, int]:
     """The window by which an input position is read: o·s + t·d - p = q·up, solved for o."""
+    if window.through:
+        return replace(window, through=-window.through), 0
+    if window.listed:
+        count = 1 + max((q for row in window.listed for q in row), default=0)
+        rows: list[list[int]] = [[] for _ in range(count)]
+        for o, row in enumerate(window.listed):
+            for q in row:
+                rows[q].append(o)
+        return replace(window, listed=tuple(map(tuple, rows))), 0
     if window.per > 1:  # blocks of the result read blocks of the input, as groups of channels do
         return AxisWindow(window.per, stride=window.per, per=taps), 0
     turned = replace(window, size=taps, stride=window.up, up=abs(window.stride))

@@ -31,8 +31,8 @@ from graphc.ir.dims import Size
 Box: TypeAlias = tuple[int, int, int, int]
 Pair: TypeAlias = tuple[Size, Size]
 Mask: TypeAlias = "np.ndarray[tuple[int, int], np.dtype[np.bool_]]"
-# Units looked at on either end of an axis, at most, where no rule tells how the field moves.
-MOST_UNITS = 256
+# Units looked at, at most, where no rule tells how the field moves.
+MOST_UNITS = 4096
 
 
 class ReceptiveField:
@@ -101,28 +101,26 @@ class ReceptiveField:
         largest = seen.largest if isinstance(seen, hulls.Irregular) else None
         broken = hulls.Irregular((-2, -1), largest=largest)
         shape = (1, 1, *self.way.shape(self.node))[-2:]
-        tracks: list[Track] = []
-        for unit_axis, count in zip((-2, -1), shape, strict=True):
-            first = self._ends(axis, unit_axis, 0)
-            then = self._ends(axis, unit_axis, min(1, count - 1))
-            if first is None or then is None:
-                return broken
-            step = then[0] - first[0]
-            for unit in _looked_at(count):
-                moved = (first[0] + unit * step, first[1] + unit * step)
-                if self._ends(axis, unit_axis, unit) != moved:
-                    return broken
-            tracks.append(Track(unit_axis, step, (first,)))
-        moving = [track for track in tracks if track.advance]
-        if len(moving) > 1:
+        first = self._ends(axis, (0, 0))
+        after = (
+            self._ends(axis, (min(1, shape[0] - 1), 0)),
+            self._ends(axis, (0, min(1, shape[1] - 1))),
+        )
+        if first is None or None in after:
             return broken
-        return (moving[0] if moving else tracks[1],)
+        steps = [then[0] - first[0] for then in after if then is not None]
+        if all(steps):
+            return broken  # it moves with both
+        for y, x in _looked_at(shape):
+            moved = y * steps[0] + x * steps[1]
+            if self._ends(axis, (y, x)) != (first[0] + moved, first[1] + moved):
+                return broken
+        return (Track(-2 if steps[0] else -1, sum(steps), (first,)),)
 
-    def _ends(self, axis: int, unit_axis: int, unit: int) -> tuple[int, int] | None:
-        """First and last position along an axis of ``wrt`` that a unit sees, the first one of its
-        row or column, as if maps went on for ever."""
-        at = {unit_axis: unit, -3 - unit_axis: 0}
-        seen = regions.along(self.way.back(at, clip=False), axis)
+    def _ends(self, axis: int, unit: tuple[int, int]) -> tuple[int, int] | None:
+        """First and last position along an axis of ``wrt`` that a unit sees, on endless maps."""
+        at = {-2: unit[0], -1: unit[1]}
+        seen = project(self.way.back(at, clip=False), axis)
         return (seen.first, seen.last) if seen else None
 
     @cached_property
@@ -130,7 +128,7 @@ class ReceptiveField:
         """Height and width of what a unit sees; the largest, where units differ.
 
         Where no rule tells how the view moves (maps beside each other, rows made columns by a
-        reshape), of the 256 units on either end of an axis.
+        reshape) and there are more than 4,096 units, of those on the border and on a diagonal.
         """
         found = [self._size(axis, view) for axis, view in zip((-2, -1), self.views, strict=True)]
         return found[0], found[1]
@@ -149,11 +147,7 @@ class ReceptiveField:
             return max((hulls.length(span) for span in spans if span is not None), default=0)
         if view.largest is not None:
             return view.largest
-        ends = (
-            self._ends(axis, unit_axis, unit)
-            for unit_axis, count in zip((-2, -1), shape, strict=True)
-            for unit in _looked_at(count)
-        )
+        ends = (self._ends(axis, unit) for unit in _looked_at(shape))
         return max((last - first + 1 for first, last in filter(None, ends)), default=0)
 
     @cached_property
@@ -424,8 +418,18 @@ class ReceptiveField:
         return f"{short(self.node)} of {short(self.wrt)}\n{table(head, rows)}"
 
 
-def _looked_at(count: int) -> list[int]:
-    return sorted({*range(min(count, MOST_UNITS)), *range(max(count - MOST_UNITS, 0), count)})
+def _looked_at(shape: tuple[int, ...]) -> list[tuple[int, int]]:
+    """All units of a map, or of a large one those on its border and on a diagonal."""
+    height, width = shape
+    if height * width <= MOST_UNITS:
+        return [(y, x) for y in range(height) for x in range(width)]
+    rows = np.unique(np.linspace(0, height - 1, MOST_UNITS // 8).round().astype(int)).tolist()
+    columns = np.unique(np.linspace(0, width - 1, MOST_UNITS // 8).round().astype(int)).tolist()
+    border = [(y, x) for y in rows for x in (0, width - 1)]
+    border += [(y, x) for x in columns for y in (0, height - 1)]
+    short, long = sorted((rows, columns), key=len)
+    diagonal = zip(short, long, strict=False)
+    return border + [(a, b) if short is rows else (b, a) for a, b in diagonal]
 
 
 def _shown(pair: Pair | None) -> str:

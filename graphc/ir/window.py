@@ -17,6 +17,10 @@ class AxisWindow:
     1 except for groups of channels. ``stride`` 0 with all the axis for ``size`` reads all of it.
     ``ends``: whether the input really ends at its first and at its last position, because another
     one stands beside it (a concatenation): else what lies beyond is padding of it.
+
+    Two kinds of reading are no windows and stand for themselves: ``through`` -1 reads all positions
+    up to ``o``, 1 all from it on (running sums); ``listed`` has the positions that each ``o`` reads
+    (a product with a constant matrix).
     """
 
     size: Size = 1
@@ -26,6 +30,13 @@ class AxisWindow:
     up: int = 1
     per: int = 1
     ends: tuple[bool, bool] = (False, False)
+    through: int = 0
+    listed: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def special(self) -> bool:
+        """Whether it is no window that moves with the position."""
+        return bool(self.through or self.listed)
 
 
 @dataclass(frozen=True, slots=True)

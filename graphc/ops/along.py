@@ -111,9 +111,8 @@ class Cumsum(Op):
         low.routine("cumsum", node.inputs, low.out, axis=self.axis, reverse=self.reverse)
 
     def receptive(self, node: Node) -> Sequence[Receptive]:
-        # The last position reads all of the axis: a window that does not move holds them all.
-        whole = AxisWindow(size=node.shape[self.axis], stride=0)
-        return [Windowed(((self.axis - node.ndim, whole),))]
+        so_far = AxisWindow(through=1 if self.reverse else -1)
+        return [Windowed(((self.axis - node.ndim, so_far),))]
 
     def cost(self, node: Node, sizes: Mapping[str, int]) -> Cost:
         return per_element(node, sizes, 1)

@@ -15,11 +15,15 @@ from graphc.ir.kernel import Axis, Lowering, apply
 from graphc.ir.node import OPERATORS, Node, make
 from graphc.ir.op import Array, Cost, Op
 from graphc.ir.types import TensorType
-from graphc.ir.window import Followed, Receptive
+from graphc.ir.window import AxisWindow, Followed, Receptive, Windowed
+from graphc.ops.core import Constant
 from graphc.ops.counting import elements, traffic
 from graphc.ops.pointwise import BOOL, operands
 from graphc.ops.reduce import sum, wide
 from graphc.ops.shape import reshape, squeeze, unsqueeze
+
+# A constant matrix with more numbers than this counts as one without zeros.
+MOST_LISTED = 1 << 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,20 +89,37 @@ class Matmul(Op):
 
     def receptive(self, node: Node) -> Sequence[Receptive]:
         # Each row of a meets each column of b; batch axes broadcast, as the analysis knows.
+        a, b = node.inputs
         rows, columns = node.ndim - 2, node.ndim - 1
         reads: list[Receptive] = []
         for source, kept, turned in (
-            (node.inputs[0], rows, self.transpose_a),
-            (node.inputs[1], columns, not self.transpose_b),
+            (a, rows, self.transpose_a),
+            (b, columns, not self.transpose_b),
         ):
             batch = range(node.ndim - source.ndim, node.ndim - 2)
             reads.append(Followed((*batch, None, kept) if turned else (*batch, kept, None)))
+        # A constant matrix says by its zeros what of the other operand is read.
+        if not self.transpose_b and (listed := _listed(a, self.transpose_a)):
+            reads[1] = Windowed(((-2, AxisWindow(listed=listed)),))
+        if not self.transpose_a and (listed := _listed(b, not self.transpose_b)):
+            reads[0] = Windowed(((-1, AxisWindow(listed=listed)),))
         return reads
 
     def cost(self, node: Node, sizes: Mapping[str, int]) -> Cost:
         a = node.inputs[0]
         inner = a.type.concrete(sizes)[-2 if self.transpose_a else -1]
         return Cost(2 * inner * elements(node, sizes), traffic(node, sizes))
+
+
+def _listed(node: Node, turned: bool) -> tuple[tuple[int, ...], ...]:
+    """Where the rows of a constant matrix (its columns, ``turned``) are not zero; nothing where it
+    is no small constant matrix, or has no zeros."""
+    if not isinstance(node.op, Constant) or node.ndim != 2 or node.op.value.size > MOST_LISTED:
+        return ()
+    marked = node.op.value != 0
+    if marked.all():
+        return ()
+    return tuple(tuple(np.flatnonzero(row).tolist()) for row in (marked.T if turned else marked))
 
 
 def _aligned(node: Node, batch: Sequence[Axis]) -> list[Axis | int]:

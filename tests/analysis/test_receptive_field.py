@@ -422,3 +422,29 @@ def test_batch_norm_in_training_and_in_inference() -> None:
     assert (field.size, len(field.whole_batch)) == ((3, 3), 1)
     graph = gx.Graph({"y": node}).apply(gx.passes.inference())
     assert gx.receptive_field(graph.outputs["y"]).whole_batch == ()
+
+
+# -- what no window describes ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: gx.cumsum(x, 2),
+        lambda x: gx.cumsum(gx.flip(gx.cumsum(x, 3), 3), 2),
+        lambda x: gx.adaptive_avg_pool2d(x, (3, 2)),
+        lambda x: gx.matmul(gx.transpose(x, (0, 1, 3, 2)), gx.constant(np.eye(7)[:, ::2] * 1.0)),
+        lambda x: gx.matmul(gx.constant(np.tril(np.ones((7, 7)))), x),
+    ],
+    ids=["sums", "both", "adaptive", "columns", "rows"],
+)
+def test_sums_and_constant_matrices(build: Any) -> None:
+    x = gx.input("x", ("N", 2, 7, 5), "float64")
+    node = build(x)
+    brute = depends(node, x)
+    field, forth = gx.receptive_field(node, x), gx.projective_field(node, x)
+    for y, at in np.ndindex(*brute.shape[:2]):
+        np.testing.assert_array_equal(field.mask(y, at), brute[y, at])
+    for row, column in np.ndindex(7, 5):
+        np.testing.assert_array_equal(forth.mask(row, column), brute[:, :, row, column])
+    assert gx.equivariance(node, x).period is None

@@ -153,7 +153,14 @@ def rectified(rng: random.Random, x: Map) -> Map:
     return Map(gx.relu(x.node), x.bits)
 
 
-UNARY = [conv, conv, conv, transposed, pool, pool, upsampled, padded, cut, turned, rectified]
+def summed(rng: random.Random, x: Map) -> Map:
+    axis = rng.randint(1, 3)
+    return Map(gx.cumsum(x.node, axis), np.logical_or.accumulate(x.bits, axis))
+
+
+UNARY = [
+    conv, conv, conv, transposed, pool, pool, upsampled, padded, cut, turned, rectified, summed,
+]  # fmt: skip
 
 
 def joined(rng: random.Random, x: Map, y: Map) -> Map | None:

@@ -93,6 +93,10 @@ def reads(
 
 
 def covers(window: AxisWindow, o: int, i: int, sizes: Sizes) -> bool:
+    if window.through:
+        return i <= o if window.through < 0 else i >= o
+    if window.listed:
+        return i in window.listed[o]
     size, pad = dims.evaluate(window.size, sizes), dims.evaluate(window.pad, sizes)
     first = o // window.per * window.stride - pad
     return any(first + tap * window.dilation == i * window.up for tap in range(size))
