@@ -18,12 +18,14 @@ _MOST_LINES = 200  # of a program's source
 
 def field_bundle(field: Any, text: str) -> dict[str, Any]:
     """The table of a receptive field, and its picture where a drawing package is installed."""
-    bundle: dict[str, Any] = {"text/plain": text}
+    bundle: dict[str, Any] = {"text/plain": text, "text/html": f"<pre>{escape(text)}</pre>"}
     for point in entry_points(group="graphc.display", name="receptive_field"):
         try:
-            bundle["image/svg+xml"] = point.load()(field).svg
+            svg = point.load()(field).svg
         except (ImportError, BackendError, GraphError):  # a size that is not given: text alone
             continue
+        bundle["image/svg+xml"] = svg
+        bundle["text/html"] += svg[svg.index("<svg") :]
     return bundle
 
 

@@ -168,6 +168,8 @@ def test_notebooks_show_a_table_and_the_picture() -> None:
     bundle = gx.receptive_field(holed())._repr_mimebundle_()
     assert "size" in bundle["text/plain"]
     assert bundle["image/svg+xml"].startswith("<?xml")
+    assert bundle["text/html"].startswith("<pre>")
+    assert bundle["text/html"].endswith("</svg>\n")
     symbolic = gx.receptive_field(conv(image("H", "W"), 3, "a"))._repr_mimebundle_()
     assert "image/svg+xml" not in symbolic
     assert "padding" in symbolic["text/plain"]
