@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
 import numpy as np
@@ -113,3 +114,66 @@ def test_mistakes_are_named() -> None:
         gx.repair("x")
     with pytest.raises(gx.GraphError, match="give the node"):
         gx.repair(gx.relu(image(4, 4)), "image")
+
+
+# -- of every size, on random nets ----------------------------------------------------------------
+
+
+def layer(rng: random.Random, x: gx.Node, number: int) -> gx.Node:
+    kernel, stride = rng.randint(1, 4), rng.randint(1, 3)
+    padding = rng.choice(["same", "same", rng.randint(0, kernel - 1)])
+    if rng.random() < 0.3:
+        pool = rng.choice([gx.max_pool2d, gx.avg_pool2d])
+        return pool(x, kernel, stride, padding)
+    w = gx.parameter(f"w{number}", (1, 1, kernel, kernel))
+    return gx.conv2d(x, w, stride=stride, padding=padding, dilation=rng.choice([1, 1, 2]))
+
+
+def random_net(seed: int, x: gx.Node) -> gx.Node:
+    """Branches that are added wherever their sizes may agree."""
+    rng = random.Random(seed)
+    maps = [x]
+    for number in range(rng.randint(2, 6)):
+        one = rng.choice(maps[-2:])
+        try:
+            if len(maps) > 2 and rng.random() < 0.4:
+                maps.append(one + rng.choice(maps[1:-1]))
+            else:
+                maps.append(layer(rng, one, number))
+        except gx.GraphError:
+            continue
+    return maps[-1]
+
+
+def holds(when: Any, side: int) -> bool | None:
+    return None if not when.decided else side % when.period in when.residues
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_symbolic_fields_are_those_of_each_size(part: int) -> None:
+    compared = 0
+    for seed in range(60 * part, 60 * part + 60):
+        x = image("H", "H")
+        node = random_net(seed, x)
+        every = gx.receptive_field(node, x)
+        guards = {guard for each in gx.Graph({"y": gx.relu(node)}).nodes for guard in each.guards}
+        for side in range(3, 27, 2 if seed % 2 else 1):
+            sizes = {"H": side}
+            if not all(guard.holds(sizes) for guard in guards):
+                continue
+            if min(n.evaluate(sizes) if isinstance(n, gx.Dim) else n for n in node.shape) < 1:
+                continue
+            there = gx.receptive_field(node, x, sizes)
+            compared += 1
+            if every.aligned is not None:
+                assert there.aligned == every.aligned, (seed, side)
+            if every.aligned:
+                assert there.size == every.size
+                assert there.stride == every.stride
+                values = [p.evaluate(sizes) if isinstance(p, gx.Dim) else p for p in every.padding]
+                assert there.padding == tuple(values), (seed, side)
+            if every.aligned is None:
+                told = [holds(d.when, side) for a in every._seen.unsure for d in a.differences]
+                if None not in told:
+                    assert there.aligned == all(told), (seed, side)
+    assert compared > 100
