@@ -1,46 +1,19 @@
-"""What a device is taken to be: the constants behind every choice and every prediction."""
+"""How each matrix product is computed: by cuBLAS or by tiles, and by which."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+
+from graphc.compiler.devices import Device
 
 from ...ir import dims
 from ...ir.dims import Size
 from ...ir.kernel import Gemm
 from .segments import Tile, extent
 
-
-@dataclass(frozen=True)
-class Device:
-    """Rates of a device. ``assumed``: the names of those that nobody has measured."""
-
-    name: str
-    bandwidth: float  # bytes a second
-    library: float  # float32 flops a second of cuBLAS, without TF32
-    kernel: float  # float32 flops a second of our tiled kernel
-    launch: float  # seconds the host takes for one launch
-    floor: float  # seconds that the shortest kernel takes
-    graph_node: float  # seconds for each kernel of a captured graph
-    multiprocessors: int
-    assumed: tuple[str, ...] = ()
-
-
-# Bandwidth is a reading of an H200; what is assumed stands until a device has run.
-DEVICES = {
-    "h200": Device(
-        "NVIDIA H200", 4.3e12, 50e12, 15e12, 6.5e-6, 2e-6, 1e-6, 132,
-        ("library", "kernel", "launch", "floor", "graph_node"),
-    ),
-    "h100": Device(
-        "NVIDIA H100", 3.0e12, 50e12, 15e12, 6.5e-6, 2e-6, 1e-6, 132,
-        ("bandwidth", "library", "kernel", "launch", "floor", "graph_node"),
-    ),
-    "a100": Device(
-        "NVIDIA A100", 1.5e12, 17e12, 7e12, 6.5e-6, 2e-6, 1e-6, 108,
-        ("bandwidth", "library", "kernel", "launch", "floor", "graph_node"),
-    ),
-}  # fmt: skip
+# What share of its peak a device attains, and how many multiprocessors: assumed until one has run.
+LIBRARY, KERNEL = 0.75, 0.25
+MULTIPROCESSORS = 132
 TILES = (
     Tile(64, 64, 16, 4, 4), Tile(64, 32, 16, 4, 2), Tile(32, 64, 16, 2, 4), Tile(32, 32, 16, 2, 2),
     Tile(64, 16, 16, 4, 1), Tile(16, 64, 16, 1, 4), Tile(16, 16, 16, 1, 1),
@@ -52,9 +25,10 @@ class Products:
 
     def __init__(
         self, device: Device, sizes: Mapping[str, int], *, library: bool | None,
-        possible: Callable[[Gemm], bool],
+        possible: Callable[[Gemm], bool], tf32: bool = False,
     ) -> None:  # fmt: skip
         self.device, self.sizes, self.library, self.possible = device, sizes, library, possible
+        self.tf32 = tf32
 
     def size(self, size: Size) -> int:
         """A size as a number."""
@@ -72,8 +46,11 @@ class Products:
         if self.library:
             return True
         flops = self.flops(step)
-        saved = flops / self.device.kernel - flops / self.device.library
-        return saved > self.device.launch
+        single, fast = self.device.float32.value, self.device.float32.value
+        if self.tf32:
+            fast = self.device.tfloat32.value
+        saved = flops / (KERNEL * single) - flops / (LIBRARY * fast)
+        return saved > self.device.launch.value
 
     def tile(self, step: Gemm) -> tuple[Tile, int]:
         """How a product is cut, and into how many parts its sum is."""
@@ -81,19 +58,19 @@ class Products:
 
         def cost(tile: Tile) -> float:
             blocks = -(-m // tile.rows) * -(-n // tile.columns) * z
-            waves = -(-blocks // self.device.multiprocessors)
+            waves = -(-blocks // MULTIPROCESSORS)
             # Products a block does, and what it loads for them, for each wave of blocks.
             each = tile.rows * tile.columns + 8 * (tile.rows + tile.columns)
-            return max(waves, blocks / self.device.multiprocessors) * each
+            return max(waves, blocks / MULTIPROCESSORS) * each
 
         best = min(TILES, key=cost)
         blocks = -(-m // best.rows) * -(-n // best.columns) * z
         parts = 1
-        while parts < 32 and blocks * parts * 2 <= self.device.multiprocessors and (
+        while parts < 32 and blocks * parts * 2 <= MULTIPROCESSORS and (
             k // (parts * 2) >= 256
         ):  # fmt: skip
             parts *= 2
         return best, parts
 
 
-__all__ = ["DEVICES", "Device", "Products"]
+__all__ = ["Products"]

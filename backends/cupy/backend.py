@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from graphc.compiler.binding import failed
+from graphc.compiler.devices import device_of
 from graphc.compiler.lower import Ordered
 from graphc.compiler.memory import lifetimes
 from graphc.compiler.plan import Plan, Schedule
@@ -20,7 +21,6 @@ from graphc.ir.graph import Graph
 from graphc.ir.node import Node, describe
 
 from ..cuda import nvrtc
-from ..cuda.cost import DEVICES
 from . import cache
 from .feed import Lane
 from .printer import CudaSource, print_plan
@@ -47,17 +47,15 @@ class CupyBackend:
         """exact: every sum by kernels of ours, in a fixed order. tf32: cuBLAS may round operands
         to 10 bits. capture: run steps as CUDA graphs. fused: several ops in a launch. library:
         matrix products by cuBLAS wherever it can (True) or never (False); None: where that pays.
-        device: whose constants choices are made by, one of ``cuda.cost.DEVICES``.
+        device: whose constants choices are made by, one of ``graphc.compiler.devices``.
         """
         del threads  # of the host: nothing is computed there
         self.cupy = _import()
         if self.name == CupyBackend.name:
             _refuse_emulated(self.cupy)
         self.capability = _device(self.cupy)
-        if device is not None and device not in DEVICES:
-            raise BackendError(f"device={device!r} is not one of {', '.join(DEVICES)}")
-        self.device = DEVICES[device or ("h200" if self.capability >= 90 else "a100")]
-        self.options = Options(exact=exact, fused=fused, library=library)
+        self.device = device_of(device or ("h200" if self.capability >= 90 else "a100"))
+        self.options = Options(exact=exact, fused=fused, library=library, tf32=tf32)
         self.tf32, self.capture = tf32, capture
         self._modules: dict[str, Any] = {}
         self._lock = threading.Lock()

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from graphc.compiler.devices import Device
 from graphc.compiler.lower import Ordered
 from graphc.compiler.plan import (
     At,
@@ -39,7 +40,7 @@ from graphc.ir.kernel import (
 )  # fmt: skip
 from graphc.ir.node import Node
 
-from ..cuda.cost import Device, Products
+from ..cuda.cost import Products
 from ..cuda.fuse import Work, fuse
 from ..cuda.segments import (
     BLOCK,
@@ -68,6 +69,7 @@ class Options:
     exact: bool = False
     fused: bool = True
     library: bool | None = None
+    tf32: bool = False
 
 
 class Scheduler(Table):
@@ -79,11 +81,14 @@ class Scheduler(Table):
             device, sizes,
             library=False if options.exact else options.library,
             possible=lambda product: library_views(product) is not None,
+            tf32=options.tf32,
         )  # fmt: skip
         kept = {value(node) for node in (*graph.outputs.values(), *graph.leaf_updates.values())}
         updates = {value(node) for node in graph.leaf_updates.values()}
         self.work = fuse(ordered.steps, kept, updates, self.products, fused=options.fused)
         super().__init__(graph, Ordered((), in_place(graph, self.work)))
+        # A node that was fused into another's launch is computed all the same.
+        self.needs += [(node, ()) for node in dict.fromkeys(s.node for s in ordered.steps)]
         self.uniform = {
             step.out: step
             for work in self.work

@@ -47,7 +47,7 @@ def backend_of(
         cls = _entries()[wanted].load()
     except ImportError as error:
         raise BackendError(f"the backend {wanted!r} cannot be loaded: {error}") from error
-    known = [
+    own = [
         parameter.name
         for base in cls.__mro__[:-1]
         if "__init__" in vars(base)
@@ -55,9 +55,9 @@ def backend_of(
         if parameter.kind is parameter.KEYWORD_ONLY
     ]
     for option in options or {}:
-        if option not in known:
+        if option not in own:
             raise GraphError(
                 f"the backend {wanted!r} has no option {option!r} "
-                f"(it has: {', '.join(known) or 'none'})"
+                f"(it has: {', '.join(own) or 'none'})"
             )
     return cls(threads, **(options or {}))
