@@ -25,6 +25,7 @@ LIMIT, FLOOR = 1e-9, 1e-2
 # What a pass may refuse: another took the op that dropout was to follow; nothing works example by
 # example, or the gradients need the whole batch at once.
 REFUSALS = (
+    "accumulate: passes.checkpoint() has gone through this graph",
     "insert_dropout found no", "shard found nothing", "shard(2) found nothing",
     "shard(3) found nothing", "shard cuts a symbolic", "accumulate: the gradients need",
     "accumulate orders the",
