@@ -71,7 +71,7 @@ def install(memory: int | None = None) -> None:
         raise
 
 
-def device() -> Device:
+def emulated_device() -> Device:
     """The emulated device. Raises BackendError before :func:`install`."""
     if _device is None:
         raise BackendError("the emulated device is not installed: call emulated.install() first")
@@ -170,7 +170,7 @@ def faults(
     >>> fault.fired
     True
     """
-    return failing(device(), allocation, launch, lost)
+    return failing(emulated_device(), allocation, launch, lost)
 
 
 @contextmanager
@@ -183,7 +183,7 @@ def late(*, others_first: bool = False) -> Iterator[None]:
     writes over what another stream still reads is found by that. A fault of a kernel comes out of
     the call that waits. At the end of the block everything runs that is left.
     """
-    target = device()
+    target = emulated_device()
     if target.queues is not None:
         raise BackendError("emulated.late() is on already")
     target.queues = Queues(others_first=others_first)
@@ -197,7 +197,7 @@ def late(*, others_first: bool = False) -> Iterator[None]:
 @contextmanager
 def memory_limit(nbytes: int) -> Iterator[None]:
     """Let allocations fail inside the block that would take more than ``nbytes`` of the device."""
-    target = device()
+    target = emulated_device()
     before, target.limit = target.limit, nbytes
     try:
         yield
@@ -207,4 +207,4 @@ def memory_limit(nbytes: int) -> Iterator[None]:
 
 def mark_uninitialised(address: int, nbytes: int) -> None:
     """Let device memory count as never written: to read it before a write is refused."""
-    device().heap.mark_uninitialised(address, nbytes)
+    emulated_device().heap.mark_uninitialised(address, nbytes)

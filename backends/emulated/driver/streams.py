@@ -62,23 +62,25 @@ class Queues:
                 stack.append(missing)
                 continue
             if self.others_first:
-                self._advance(stream)
+                self._advance({waiting for waiting, _ in stack})
             self._done[stream] = done + 1
             item.work()
 
     def _missing(self, item: Item) -> Point | None:
         return next((p for p in item.after if self._done.get(p[0], 0) < p[1]), None)
 
-    def _advance(self, stream: int) -> None:
-        """Let all other streams run as far as they may without this one."""
+    def _advance(self, streams: set[int]) -> None:
+        """Let all other streams run as far as they may without these, those made last first."""
         moved = True
         while moved:
             moved = False
-            for other, items in list(self._items.items()):
-                done = self._done.get(other, 0)
-                if other != stream and done < len(items) and self._missing(items[done]) is None:
-                    self._done[other] = done + 1
-                    items[done].work()
+            for other in sorted(set(self._items) - streams, reverse=True):
+                items, done = self._items[other], self._done.get(other, 0)
+                while done < len(items) and self._missing(items[done]) is None:
+                    work = items[done].work
+                    done += 1
+                    self._done[other] = done
+                    work()
                     moved = True
 
     def reached(self, point: Point) -> bool:

@@ -10,7 +10,7 @@ import pytest
 
 import graphc as gx
 from graphc.backends import emulated
-from graphc.backends.emulated.driver import device
+from graphc.backends.emulated.driver import emulated_device
 from graphc.backends.emulated.ptx.memory import AccessError, Heap, OutOfDeviceMemory
 
 emulated.install()
@@ -87,7 +87,7 @@ def test_freed_memory_is_used_again_when_there_is_no_other() -> None:
     with pytest.raises(AccessError, match="freed twice"):
         heap.free(taken[0])
     with pytest.raises(gx.BackendError, match="free of what is no buffer"):
-        cp.cuda.runtime.free(device().heap.allocate(64) + 8)
+        cp.cuda.runtime.free(emulated_device().heap.allocate(64) + 8)
 
 
 def test_copies_outside_of_buffers_are_refused() -> None:
@@ -134,7 +134,7 @@ def test_regions_of_an_arena_can_be_marked_dead() -> None:
 
 
 def test_a_limit_of_memory_is_cupys_own_error() -> None:
-    with emulated.memory_limit(device().heap.used + 4096), pytest.raises(
+    with emulated.memory_limit(emulated_device().heap.used + 4096), pytest.raises(
         cp.cuda.memory.OutOfMemoryError, match="Out of memory allocating 1,048,576 bytes"
     ):  # fmt: skip
         cp.zeros(1 << 18, np.float32)
