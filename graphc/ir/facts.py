@@ -200,6 +200,11 @@ def forward_of(node: Node) -> Node | None:
     return None if found is None else found()
 
 
+def in_backward(node: Node) -> bool:
+    """Whether some gradient rule made ``node``, be its forward node gone or not."""
+    return node in _forward
+
+
 def source_of(node: Node) -> Node | None:
     """The node that a pass made ``node`` from (``derive``), if one did and it is still there."""
     found = _sources.get(node)
