@@ -50,6 +50,17 @@ class Pass:
         configured._function = result
         return configured
 
+    def report(self, graph: Graph) -> Any:
+        """What this pass, with these options, chooses in ``graph`` and what it leaves, and why.
+
+        Told by the passes whose choice is worth a look before training: ``weight_decay``. Printed,
+        a table. Raises GraphError where the pass has no such report.
+        """
+        found = getattr(self._function, "report", None)
+        if found is None:
+            raise GraphError(f"{self!r} has no report: passes.weight_decay(…) has one")
+        return found(graph)
+
     def _takes(self, args: tuple[Any, ...], options: dict[str, Any]) -> bool:
         try:
             inspect.signature(self._function).bind(*args, **options)

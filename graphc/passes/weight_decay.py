@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from graphc.ir import Graph, GraphError, Node, facts
 from graphc.ir.graph import post_order
@@ -28,6 +29,8 @@ def weight_decay(
     ``square``. ``loss`` stays the data loss. Several of them add up. With rate 0, or without such
     parameters, the penalty is there and is 0.
 
+    ``weight_decay(…).report(graph)`` tells which parameters it chooses, which it leaves, and why.
+
     Raises GraphError: no output ``loss``, a negative rate, an unknown role, a glob that names no
     parameter, outputs called penalty or objective that are not its own, or after ``backward``.
 
@@ -39,6 +42,10 @@ def weight_decay(
     >>> out = gx.interpret(graph, {"w": np.array([1, 3], np.float32)})
     >>> {name: float(value) for name, value in out.items()}
     {'loss': 4.0, 'penalty': 2.5, 'objective': 6.5}
+    >>> x, b = gx.input("x", (2,)), gx.parameter("b", (2,), role="bias")
+    >>> passes.weight_decay(0.5).report(gx.Graph({"loss": gx.sum(w * x + b)}))
+    w  decays  0.5       role weight
+    b  left    0         role bias, not weight
     """
     half = number(rate, "weight_decay(rate)") / 2
     wanted = (roles,) if isinstance(roles, str) else tuple(roles)
@@ -48,19 +55,9 @@ def weight_decay(
 
     def run(graph: Graph) -> Graph:
         only_before_backward(graph, "weight_decay")
-        loss = graph.outputs.get("loss")
-        if loss is None:
-            raise GraphError(
-                "weight_decay adds a penalty to the output 'loss', and there is none"
-                f"{suggest('loss', graph.outputs)}"
-            )
+        loss = _loss(graph)
         earlier = _earlier(graph, loss)
-        below = set(post_order([loss]))
-        weights = select(
-            graph,
-            [p for p in graph.parameters.values() if p in below and _role(p) in wanted],
-            where,
-        )
+        weights = [entry.parameter for entry in report(graph).chosen]
         total: Node | None = None
         for weight in weights:
             with facts.derive(weight):
@@ -72,7 +69,80 @@ def weight_decay(
             objective = loss + penalty
         return graph.rebuild({**graph.outputs, "penalty": penalty, "objective": objective})
 
+    def report(graph: Graph) -> DecayReport:
+        below = set(post_order([_loss(graph)]))
+        left: dict[Node, str] = {}
+        for parameter in graph.parameters.values():
+            if parameter not in below:
+                left[parameter] = "not on the way to loss"
+            elif (role := _role(parameter)) not in wanted:
+                left[parameter] = f"role {role}, not {' or '.join(wanted)}"
+        able = [p for p in graph.parameters.values() if p not in left]
+        chosen = dict.fromkeys(select(graph, able, where))
+        told = "where" if callable(where) else f"where={where!r}"
+        why = "" if where is None else f", {told}"
+        return DecayReport(
+            tuple(
+                Decayed(p, name, True, 2 * half, f"role {_role(p)}{why}")
+                if p in chosen
+                else Decayed(p, name, False, 0.0, left.get(p, f"{told} does not name it"))
+                for name, p in graph.parameters.items()
+            )
+        )
+
+    run.report = report  # type: ignore[attr-defined]
     return run
+
+
+@dataclass(frozen=True)
+class Decayed:
+    """One parameter: its rate (0 where it is left alone), and why."""
+
+    parameter: Node
+    name: str
+    chosen: bool
+    rate: float
+    why: str
+
+
+@dataclass(frozen=True)
+class DecayReport:
+    """Which parameters a weight decay chooses and which it leaves; printed, a table.
+
+    ``entries`` has one ``Decayed`` a parameter, in the graph's order.
+    """
+
+    entries: tuple[Decayed, ...]
+
+    @property
+    def chosen(self) -> tuple[Decayed, ...]:
+        """The parameters that decay."""
+        return tuple(entry for entry in self.entries if entry.chosen)
+
+    @property
+    def left(self) -> tuple[Decayed, ...]:
+        """Those that do not."""
+        return tuple(entry for entry in self.entries if not entry.chosen)
+
+    def __str__(self) -> str:
+        width = max((len(entry.name) for entry in self.entries), default=0)
+        return "\n".join(
+            f"{entry.name:<{width}}  {'decays' if entry.chosen else 'left  '}  "
+            f"{entry.rate:<8g}  {entry.why}"
+            for entry in self.entries
+        )
+
+    __repr__ = __str__
+
+
+def _loss(graph: Graph) -> Node:
+    loss = graph.outputs.get("loss")
+    if loss is None:
+        raise GraphError(
+            "weight_decay adds a penalty to the output 'loss', and there is none"
+            f"{suggest('loss', graph.outputs)}"
+        )
+    return loss
 
 
 def _role(parameter: Node) -> str:

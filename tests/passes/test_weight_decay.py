@@ -150,3 +150,42 @@ def test_mistakes() -> None:
     for name in ("penalty", "objective"):
         with pytest.raises(gx.GraphError, match="did not make"):
             graph_of(**{name: gx.constant(1.0)}).apply(passes.weight_decay(0.1))
+
+
+def test_the_report_says_what_decays_what_not_and_why() -> None:
+    graph = graph_of(beside=gx.parameter("alone", (2,)) * gx.parameter("gain", (2,), role="scale"))
+    report = passes.weight_decay(0.25).report(graph)
+    assert [(e.name, e.rate) for e in report.chosen] == [
+        ("net.0.weight", 0.25),
+        ("net.2.weight", 0.25),
+    ]
+    assert {e.name: e.why for e in report.left} == {
+        "net.0.bias": "role bias, not weight",
+        "net.2.bias": "role bias, not weight",
+        "alone": "not on the way to loss",
+        "gain": "not on the way to loss",
+    }
+    assert [e.name for e in report.entries] == list(graph.parameters)
+    assert "net.0.bias    left    0         role bias, not weight" in str(report).splitlines()
+    some = passes.weight_decay(0.0, roles=("weight", "bias"), where="net.2.*").report(graph)
+    assert [(e.name, e.rate) for e in some.chosen] == [("net.2.weight", 0.0), ("net.2.bias", 0.0)]
+    assert some.left[0].why == "where='net.2.*' does not name it"
+    assert "role bias, where='net.2.*'" in str(some)
+    small = passes.weight_decay(1.0, where=lambda node: node.shape == (2, 3)).report(graph)
+    assert [e.name for e in small.chosen] == ["net.2.weight"]
+
+
+def test_the_report_is_of_the_pass_that_ran() -> None:
+    decay = passes.weight_decay(0.5, roles="bias", where="*.0.*")
+    graph = graph_of()
+    after = graph.apply(decay, passes.backward())
+    assert decay.report(after) is not None
+    marked = {name for name in after.outputs if "decay=" in str(after.select(name))}
+    assert marked == {f"grad/{entry.name}" for entry in decay.report(graph).chosen}
+
+
+def test_other_passes_and_graphs_without_a_loss_have_no_report() -> None:
+    with pytest.raises(gx.GraphError, match="has no report"):
+        passes.sgd(lr=0.1).report(graph_of())
+    with pytest.raises(gx.GraphError, match="there is none"):
+        passes.weight_decay(0.1).report(gx.Graph({"y": gx.parameter("w", ())}))
