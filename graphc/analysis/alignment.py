@@ -4,6 +4,7 @@ it (Araujo, Norris and Sim, Computing Receptive Fields, Distill 2019, on alignme
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -260,30 +261,40 @@ def _box(
     return ends[0][0], ends[1][0], ends[0][1], ends[1][1]
 
 
-def smallest(survey: Survey, node: Node) -> tuple[Survey, Apart, Shown] | None:
-    """The smallest square image, of all sizes, on which two ways to ``node`` disagree."""
-    copy = any_size(survey, node)
+def smallest(survey: Survey, apart: Apart) -> Shown | None:
+    """The first unit of the smallest square image, of all sizes, on which two ways disagree."""
+    copy = any_size(survey, apart.meeting)
     if copy is None:
         return None
-    image, target, own = copy
-    below = post_order([target])
-    names = [size.name for size in image.shape[-2:] if isinstance(size, Dim) and size.name]
+    image, meeting, own = copy
+    tried = range(1, max(LARGEST_TRIED, *own) + 1)
+    for _, sizes in fitting(image, meeting, survey.sizes, tried):
+        found = Survey.of([meeting], image, sizes, "receptive_field")
+        there = found.seen[meeting].apart
+        if there is not None and there.meeting is meeting:
+            shown = show(found, there)
+            if shown is not None:
+                return shown
+    return None
+
+
+def fitting(
+    image: Node, node: Node, known: Mapping[str, int], sizes: Iterable[int]
+) -> Iterator[tuple[int, dict[str, int]]]:
+    """Those heights and widths of an image on which every window up to ``node`` fits, with all
+    named sizes."""
+    names = [size.name for size in image.shape[-2:] if isinstance(size, Dim)]
+    below = post_order([node])
     guards = {guard for each in below for guard in each.guards}
     shapes = {size for each in below for size in each.shape if isinstance(size, Dim)}
-    for size in range(1, max(LARGEST_TRIED, *own) + 1):
-        sizes = {**survey.sizes, **{name: size for name in names if name is not None}}
+    for size in sizes:
+        given = {**known, **{name: size for name in names if name is not None}}
         try:
-            fits = all(g.holds(sizes) for g in guards)
-            fits = fits and all(s.evaluate(sizes) >= 1 for s in shapes)
+            fits = all(guard.holds(given) for guard in guards)
+            if fits and all(shape.evaluate(given) >= 1 for shape in shapes):
+                yield size, given
         except KeyError:
-            return None  # another size is not known
-        if not fits:
-            continue
-        found = Survey.of([target], image, sizes, "receptive_field")
-        apart = found.seen[target].apart if target in found.seen else None
-        if apart is not None and (shown := show(found, apart)) is not None:
-            return found, apart, shown
-    return None
+            return  # another size is not known
 
 
 def any_size(survey: Survey, node: Node) -> tuple[Node, Node, list[int]] | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
-from graphc.analysis.alignment import any_size
+from graphc.analysis.alignment import any_size, fitting
 from graphc.analysis.receptive_field import ReceptiveField
 from graphc.analysis.way import Survey, checked_node, independent
-from graphc.ir import Dim, GraphError, Node
-from graphc.ir.graph import post_order
+from graphc.ir import GraphError, Node
 
 Offset = tuple[int | Fraction, int | Fraction]
 
@@ -44,15 +43,8 @@ def centre_offsets(
             nodes=[node, survey.wrt],
         )
     image, target, _ = copy
-    names = [size.name for size in image.shape[-2:] if isinstance(size, Dim)]
-    below = post_order([target])
-    guards = {guard for each in below for guard in each.guards}
-    shapes = {size for each in below for size in each.shape if isinstance(size, Dim)}
     found: dict[int, Offset | None] = {}
-    for size in sizes:
-        given = {**survey.sizes, **{name: size for name in names if name is not None}}
-        if not all(g.holds(given) for g in guards) or any(s.evaluate(given) < 1 for s in shapes):
-            continue
+    for size, given in fitting(image, target, survey.sizes, sizes):
         there = Survey.of([target], image, given, "centre_offsets")
         found[size] = ReceptiveField(target, there).centre_offset
     return found

@@ -14,6 +14,7 @@ from graphc.analysis.alignment import Certificate, Counterexample, Shown
 from graphc.analysis.hulls import Track, View
 from graphc.analysis.progressions import Progressions
 from graphc.analysis.regions import Region
+from graphc.analysis.repair import advice
 from graphc.analysis.table import table
 from graphc.analysis.way import (
     Apart,
@@ -221,7 +222,7 @@ class ReceptiveField:
         if apart is None:
             axis = next(i for i, view in enumerate(self.views) if not _moves_evenly(view))
             what = ("row", "column")[axis]
-            text = " -> ".join(map(short, (*self._survey.path(self._last_edge),)))
+            text = " -> ".join(map(short, self._path))
             return f"{text} at {what} 0", f"{text} at {what} 1"
         one, other = alignment.parted(self._survey, apart)
         return " -> ".join(map(short, one)), " -> ".join(map(short, other))
@@ -231,8 +232,10 @@ class ReceptiveField:
         return self._seen.apart or next(iter(self._seen.unsure), None)
 
     @property
-    def _last_edge(self) -> Any:
-        return self._seen.edge
+    def _path(self) -> tuple[Node, ...]:
+        """One way from ``wrt`` to the node."""
+        edge = self._seen.edge
+        return (self.node,) if edge is None else self._survey.path(edge)
 
     @cached_property
     def alignment(self) -> Certificate | Counterexample:
@@ -240,15 +243,13 @@ class ReceptiveField:
 
         For a size that is not given it is about all sizes: a counterexample tells the smallest.
         """
-        from graphc.analysis.repair import advice
-
         if self.aligned:
             return alignment.certificate(self._survey, self.way, self.views)
         apart = self._apart
         if apart is None:
             return self._by_phase()
-        survey, found = self._survey, alignment.smallest(self._survey, self.node)
-        shown = found[2] if found is not None else alignment.show(survey, apart)
+        survey = self._survey
+        shown = alignment.smallest(survey, apart) or alignment.show(survey, apart)
         paths = alignment.parted(survey, apart)
         when = [d.when for d in apart.differences if d.when is not None]
         repair, reason = advice(survey, apart)
@@ -261,7 +262,7 @@ class ReceptiveField:
 
     def _by_phase(self) -> Counterexample:
         """Unaligned by itself: one way, whose field does not move evenly."""
-        path = self._survey.path(self._last_edge)
+        path = self._path
         phase = all(isinstance(v, (tuple, hulls.Whole)) for v in self.views)
         shown = self._uneven()
         why = "depends on its phase" if phase else "depends on where it stands"
