@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +22,20 @@ if TYPE_CHECKING:
 class BoundProgram:
     """A program that holds its variables: ``bound(image=x)``. Made by ``Program.bind``.
 
+    It is called as every program is, too: ``bound(variables, image=x)``, with the arrays that it
+    was bound to.
+
     Attributes: ``graph``, what is left to compute at each call: values that were computed once are
     states ``bound/…`` of it; ``source`` and ``plan`` of that graph, as of a ``Program``.
     """
 
-    def __init__(self, program: Program, variables: Mapping[str, Array]) -> None:
+    def __init__(
+        self, program: Program, variables: Mapping[str, Array], given: Mapping[str, Array]
+    ) -> None:
         self._program = program
         self._variables = dict(variables)
+        # Which arrays these values were made of; held only to know them again.
+        self._given = {name: weakref.ref(array) for name, array in given.items()}
         self.graph = program.graph
 
     @property
@@ -40,11 +48,34 @@ class BoundProgram:
         """The plan for the largest sizes seen so far."""
         return self._program.plan
 
-    def __call__(self, inputs: Mapping[str, Any] | None = None, **named: Any) -> dict[str, Array]:
+    def __call__(
+        self,
+        variables: Mapping[str, Any] | None = None,
+        /,
+        inputs: Mapping[str, Any] | None = None,
+        **named: Any,
+    ) -> dict[str, Array]:
         """Run on these inputs, by name: a dict, keywords, or both. Returns the outputs, as
         ``Program`` does; raises GraphError, ShapeError or DTypeError where an input does not fit.
+
+        variables: may be given again, as to any program. What they were when they were bound
+        counts. Raises GraphError where other arrays stand there: bind those.
         """
+        if variables is not None and inputs is None and self._of_inputs(variables):
+            variables, inputs = None, variables
+        for name, array in (variables or {}).items():
+            known = self._given.get(name)
+            if known is not None and known() is not array:
+                raise GraphError(
+                    f"this program is bound to other variables: {name} is not the array that it "
+                    "was given\n  to fix: bound = program.bind(variables) for these, or call "
+                    "bound(…) with inputs alone"
+                )
         return self._program(self._variables, inputs, **named)
+
+    def _of_inputs(self, given: Mapping[str, Any]) -> bool:
+        """Whether a lone dict holds inputs: all that name no variable, and there are some."""
+        return not any(name in self._given for name in given)
 
     def __repr__(self) -> str:
         return f"<graphc.BoundProgram of {self.graph!r} for {self._program.backend.name}>"
@@ -61,7 +92,7 @@ def bind(program: Program, held: Mapping[str, Array]) -> BoundProgram:
         for name, array in held.items()
         if name in rest.parameters or name in rest.states
     }
-    return BoundProgram(program.like(rest, sizes=program.plan.capacity), values)
+    return BoundProgram(program.like(rest, sizes=program.plan.capacity), values, held)
 
 
 def split(graph: Graph) -> tuple[Graph | None, Graph]:

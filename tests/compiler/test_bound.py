@@ -135,3 +135,24 @@ def test_variables_that_do_not_fit_are_refused() -> None:
         bound()
     assert "BoundProgram" in repr(bound)
     assert "import numpy" in bound.source
+
+
+def test_it_is_called_as_every_program_is() -> None:
+    program = gx.compile(predictor(), backend="numpy")
+    variables = used(program)
+    bound = program.bind(variables)
+    wanted = bound(image=pixels(2))["logits"]
+    more = {**variables, "of another program": np.zeros(1)}
+    for found in (
+        bound(variables, image=pixels(2)),
+        bound(variables, {"image": pixels(2)}),
+        bound(more, inputs={"image": pixels(2)}),
+        bound({}, image=pixels(2)),
+        bound(inputs={"image": pixels(2)}),
+    ):
+        np.testing.assert_array_equal(found["logits"], wanted)
+    others = {name: array.copy() for name, array in variables.items()}
+    with pytest.raises(gx.GraphError, match="bound to other variables"):
+        bound(others, image=pixels(2))
+    with pytest.raises(gx.GraphError, match="image"):
+        bound(variables)
