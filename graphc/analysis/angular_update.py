@@ -55,9 +55,16 @@ def angular_update(before: Any, after: Any) -> float | dict[str, float]:
 def _angle(before: Any, after: Any, name: str) -> float:
     if before.shape != after.shape:
         raise ShapeError(f"angular_update: {name}{before.shape} before, {after.shape} after")
-    u, v = (np.asarray(a, np.float64).ravel() for a in (before, after))
-    lengths = np.linalg.norm(u), np.linalg.norm(v)
-    if not min(lengths) > 0:
-        raise GraphError(f"angular_update: {name}a weight of zeros has no direction")
-    u, v = u / lengths[0], v / lengths[1]
+    u, v = (_direction(np.asarray(a, np.float64).ravel(), name) for a in (before, after))
     return float(2 * np.arctan2(np.linalg.norm(u - v), np.linalg.norm(u + v)))
+
+
+def _direction(weight: Any, name: str) -> Any:
+    """The unit vector; its largest entry is made 1 first, so that no square overflows."""
+    largest = np.max(np.abs(weight), initial=0.0)
+    if not np.isfinite(largest):
+        raise GraphError(f"angular_update: {name}a weight with NaN or inf has no direction")
+    if largest == 0:
+        raise GraphError(f"angular_update: {name}a weight of zeros has no direction")
+    scaled = weight / largest
+    return scaled / np.linalg.norm(scaled)

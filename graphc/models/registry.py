@@ -85,8 +85,8 @@ def build(
     if entry is None:
         raise GraphError(f"no network is called {name!r}{suggest(str(name), _ZOO)}")
     outputs = _positive("classes", entry.classes if classes is None else classes)
-    sizes = tuple(entry.image if image is None else image)
-    if len(sizes) != 3:
+    sizes = entry.image if image is None else image
+    if not isinstance(sizes, (tuple, list)) or len(sizes) != 3:
         raise GraphError(f"image={image!r} is not (channels, height, width)")
     channels, height, width = (_positive("image", size) for size in sizes)
     x = input("image", ("N", channels, height, width))

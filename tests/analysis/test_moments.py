@@ -110,3 +110,12 @@ def test_mistakes_are_named() -> None:
     found = gx.moments(gx.Graph({"y": x * 2}), {}, x=[1, 2])
     with pytest.raises(gx.GraphError, match="no node here is called 'mull': did you mean 'mul'"):
         _ = found["mull"]
+
+
+def test_the_angle_of_huge_and_tiny_weights_is_no_overflow() -> None:
+    for scale in (1e200, 1e-200):
+        before, after = np.array([scale, 0.0]), np.array([0.0, scale])
+        assert gx.angular_update(before, after) == pytest.approx(np.pi / 2, rel=1e-15)
+    for bad in (np.nan, np.inf):
+        with pytest.raises(gx.GraphError, match="NaN or inf"):
+            gx.angular_update(np.array([bad, 1.0]), np.ones(2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,3 +88,12 @@ def test_mistakes() -> None:
         models.build("lenet-5", classes=0)
     with pytest.raises(gx.ShapeError, match="conv2d"):
         models.build("lenet-5", image=(1, 6, 6))
+
+
+@pytest.mark.parametrize("image", [5, "abc", (1, 28), None])
+def test_an_image_that_is_no_size_is_told(image: Any) -> None:
+    if image is None:  # the default
+        assert models.build("lenet-5", image=image).inputs["image"].shape[1:] == (1, 28, 28)
+    else:
+        with pytest.raises(gx.GraphError, match="channels, height, width"):
+            models.build("lenet-5", image=image)
