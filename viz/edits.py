@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphc.ir import attrs, facts
+from graphc.ir import attrs
 from graphc.ir.graph import Graph
 from graphc.ir.leaves import SEED, STEP, Input, Leaf, Parameter, State, Stream
 from graphc.ir.node import Node
-from graphc.ir.printer import VERSION
+from graphc.ir.printer import VERSION, comment, forward_owners
 from graphc.ir.summary import numbers, parts
 
 from .matching import match, sources
@@ -43,15 +43,15 @@ class Snapshot:
 def snapshot(graph: Graph, ids: Mapping[Node, str]) -> Snapshot:
     """``graph`` as data, its nodes called by ``ids``."""
     part = parts(graph)
-    everybodys = {SEED, STEP, *numbers(graph)}
+    owners = forward_owners(graph)
+    everybodys = {SEED, STEP, *numbers(graph)}  # their lines would tell of another graph
     rows: dict[str, dict[str, Any]] = {}
     for node in graph.nodes:
-        owner = None if isinstance(node.op, Leaf) else facts.forward_of(node)
-        lines = node.lines
+        owner = owners.get(node)
         note = {
             "of": ids.get(owner, "") if owner is not None else "",
             "op": owner.op.name if owner is not None else "",
-            "line": lines[0] + (f" (+{len(lines) - 1})" if len(lines) > 1 else "") if lines else "",
+            "line": comment(graph, node, None, () if node in everybodys else node.lines),
         }
         rows[ids[node]] = {
             "name": graph.name(node),
@@ -62,7 +62,7 @@ def snapshot(graph: Graph, ids: Mapping[Node, str]) -> Snapshot:
             "leaf": isinstance(node.op, Leaf),
             "text": _text(node),
             "part": part[node],
-            "note": {} if node in everybodys else note,
+            "note": note,
         }
     return Snapshot(
         rows,
@@ -112,10 +112,10 @@ def row_text(id: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
 
 def _note(note: Mapping[str, str], rows: Mapping[str, Mapping[str, Any]]) -> str:
     said = []
-    if note.get("op"):
+    if note["op"]:
         owner = rows.get(note["of"])
         said.append(f"gradient of {'%' + owner['name'] if owner else note['op']}")
-    if note.get("line"):
+    if note["line"]:
         said.append(note["line"])
     return ", ".join(said)
 
@@ -184,6 +184,7 @@ class _Origins:
         self.known = set(old.values())
         self.part = parts(after)
         self.shared = frozenset(numbers(after))
+        self.owners = forward_owners(after)
         self.primal = {gradient: node for node, gradient in after.gradients.items()}
         self.found: dict[str, tuple[str, str]] = {}
         # Users come after what they read: a number is there for its reader.
@@ -197,7 +198,7 @@ class _Origins:
     def _of(self, node: Node) -> tuple[str, str]:
         """(how, id of the node that it came from)."""
         if node not in self.shared:
-            forward = self.primal.get(node, facts.forward_of(node))
+            forward = self.primal.get(node, self.owners.get(node))
             if forward is not None and not isinstance(node.op, Leaf) and self._id(forward):
                 return "gradient of", str(self._id(forward))
             for source in sources(node):

@@ -162,7 +162,7 @@ def _named(model: Model, graph: Graph, ids: Mapping[Node, str]) -> Model:
             )
             for edge in model.edges
         ),
-        weights=(),
+        weights=tuple(new[id] for id in model.weights if id in new),
     )  # fmt: skip
 
 
@@ -193,6 +193,7 @@ def _together(models: Sequence[Model]) -> Model:
         # The layout follows edges in the order of their targets.
         edges=tuple(sorted(edges.values(), key=lambda e: (position[e.target], e.input))),
         clusters=_parents_first(clusters),
+        weights=tuple(dict.fromkeys(id for model in models for id in model.weights)),
         counts={},
     )
 
