@@ -20,7 +20,7 @@ LONGEST_PERIOD = 4096
 class Zero:
     """Where an expression is zero: for ``name`` mod ``period`` in ``residues``, and nowhere else.
 
-    Not ``decided``: it has no such form (two sizes, a period too long, single zeros).
+    Not ``decided``: it grows with the size, depends on two, or its period is too long.
     """
 
     name: str
@@ -48,26 +48,13 @@ class Zero:
 @lru_cache(maxsize=1024)
 def zero(expression: Dim) -> Zero:
     """The sizes at which ``expression`` is zero."""
-    names = sorted(expression.names())
-    period = _period(expression)
-    if len(names) != 1 or period > LONGEST_PERIOD:
-        return Zero(", ".join(names), 0, (), decided=False)
-    (name,) = names
-    # On a residue class it is a polynomial of at most this degree: so many zeros, and it is zero.
-    points = 1 + _degree(expression)
-    residues = []
-    for residue in range(period):
-        values = {
-            expression.evaluate({name: residue + period * (1 + turn)}) for turn in range(points)
-        }
-        if values == {0}:
-            residues.append(residue)
-        elif 0 in values:
-            return Zero(name, period, (), decided=False)
-    return _shortest(name, period, residues)
+    taken = _by_residue(expression)
+    if taken is None:
+        return Zero(", ".join(sorted(expression.names())), 0, (), decided=False)
+    (name,) = expression.names()
+    return _shortest(name, len(taken), [residue for residue, n in enumerate(taken) if n == 0])
 
 
-@lru_cache(maxsize=1024)
 def values(expression: Dim) -> frozenset[int] | None:
     """All values of an expression that repeats with the size; None where it does not, or not soon.
 
@@ -75,11 +62,18 @@ def values(expression: Dim) -> frozenset[int] | None:
     >>> sorted(values(n - n // 3 * 3)), values(n)
     ([0, 1, 2], None)
     """
+    taken = _by_residue(expression)
+    return None if taken is None else frozenset(taken)
+
+
+@lru_cache(maxsize=1024)
+def _by_residue(expression: Dim) -> tuple[int, ...] | None:
+    """Its value in each residue class of the size; None where it is not constant in one."""
     period = _period(expression)
     if len(expression.names()) != 1 or period > LONGEST_PERIOD:
         return None
     (name,) = expression.names()
-    found: set[int] = set()
+    found: list[int] = []
     for residue in range(period):
         # A polynomial that takes one value more often than its degree is constant.
         here = {
@@ -88,8 +82,8 @@ def values(expression: Dim) -> frozenset[int] | None:
         }
         if len(here) > 1:
             return None
-        found |= here
-    return frozenset(found)
+        found += here
+    return tuple(found)
 
 
 def _shortest(name: str, period: int, residues: list[int]) -> Zero:

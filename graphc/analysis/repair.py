@@ -205,7 +205,7 @@ def _positions(survey: Survey, node: Node, offsets: Mapping[int, Size]) -> tuple
             if abs(step) != 1:
                 return None
             by = offset * -step
-            ahead = max(values(by) or [0]) > 0
+            ahead = isinstance(by, Dim) and max(values(by) or [0]) > 0
         elif step == 0 or offset % step:
             return None
         else:
