@@ -1,20 +1,19 @@
-"""The emulated device, installed before anything imports CuPy."""
+"""The emulated device, installed before anything imports CuPy; compiled kernels stay in build/."""
 
 from __future__ import annotations
+
+import os
 
 import pytest
 
 from graphc.backends import emulated
+from tests.house import ROOT
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _device(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _device() -> None:
     missing = emulated.requirements()
     if missing:
         pytest.skip("the emulated device lacks: " + "; ".join(missing))
+    os.environ.setdefault("GRAPHC_CACHE", str(ROOT / "build" / "cache"))
     emulated.install()
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _cache(tmp_path_factory: pytest.TempPathFactory, _device: None) -> None:
-    """Compiled kernels go to a folder of the run."""
