@@ -17,8 +17,8 @@ from .. import counters
 from ..ptx.memory import BASE, SET
 from ..ptx.rounding import from_bf16, to_bf16
 from ..ptx.types import F32, F64, U16, Array, DType
-from .device import Device, host_bytes
-from .tables import Table, nothing
+from .device import Device, host_bytes, nothing
+from .tables import Table
 
 # cudaDataType: code -> element type in memory. bfloat16 travels as 16 bits.
 TYPES: dict[int, DType] = {0: F32, 1: F64, 2: np.dtype(np.float16), 14: U16}
@@ -169,10 +169,8 @@ class Gemm:
         if not size:
             return np.zeros(shape, F32 if operand[1] == BFLOAT16 else dtype)
         heap = self.device.heap
-        state = _strided(heap.state[offset : offset + size], np.dtype(np.uint8), shape, strides)
         for byte in range(dtype.itemsize):
-            bad = heap.state[offset + byte : offset + size]
-            state = _strided(bad, np.dtype(np.uint8), shape, strides)
+            state = _strided(heap.state[offset + byte : offset + size], shape, strides)
             if (state != SET).any():
                 row, column = (int(v[0]) for v in np.nonzero(state != SET))
                 at = BASE + offset + row * strides[0] + column * strides[1]
@@ -180,7 +178,7 @@ class Gemm:
                     f"cuBLAS gemm reads element ({row}, {column}) of {name}, which nothing has"
                     f" written: {heap.describe(at)}"
                 )
-        found = _strided(heap.data[offset : offset + size].view(dtype), dtype, shape, strides)
+        found = _strided(heap.data[offset : offset + size].view(dtype), shape, strides)
         return from_bf16(found.copy()) if operand[1] == BFLOAT16 else found
 
     def _store(
@@ -196,18 +194,16 @@ class Gemm:
             raise BackendError("cuBLAS gemm: C is one of the factors, which it must not overlap")
         for byte in range(dtype.itemsize):
             state = heap.state[offset + byte : offset + size]
-            cells = _strided(state, np.dtype(np.uint8), (m, n), strides, writeable=True)
+            cells = _strided(state, (m, n), strides, writeable=True)
             if not cells.all():
                 raise BackendError(f"cuBLAS gemm: C: {heap.describe(BASE + offset + size - 1)}")
             cells[...] = SET
         place = heap.data[offset : offset + size].view(dtype)
         value = to_bf16(out) if c[1] == BFLOAT16 else out.astype(dtype)
-        _strided(place, dtype, (m, n), strides, writeable=True)[...] = value
+        _strided(place, (m, n), strides, writeable=True)[...] = value
 
 
 def _strided(
-    memory: Array, dtype: DType, shape: tuple[int, int], strides: tuple[int, int],
-    *, writeable: bool = False,
-) -> Array:  # fmt: skip
-    del dtype
+    memory: Array, shape: tuple[int, int], strides: tuple[int, int], *, writeable: bool = False
+) -> Array:
     return np.lib.stride_tricks.as_strided(memory, shape, strides, writeable=writeable)

@@ -169,14 +169,22 @@ class Device:
 
     def free(self, address: int) -> None:
         """cudaFree."""
-        if address == 0:
-            return
-        self.drain()  # cudaFree waits for the device
+        if address != 0:
+            self._when_idle(lambda: self._free(address))
+
+    def _free(self, address: int) -> None:
         try:
             self.heap.free(address)
         except AccessError as error:
             raise BackendError(f"cudaFree: {error.problem}: {address:#x}") from None
         counters.count("frees")
+
+    def _when_idle(self, action: Callable[[], None]) -> None:
+        """Do what waits for the device, as cudaFree does."""
+        if self.queues is None:
+            action()
+        else:
+            self.queues.when_idle(action)
 
     def host_alloc(self, size: int) -> int:
         """cudaHostAlloc: memory of the host at the beginning of a page."""
@@ -188,9 +196,9 @@ class Device:
 
     def host_free(self, address: int) -> None:
         """cudaFreeHost."""
-        self.drain()
-        if self.pinned.pop(address, None) is None:
+        if address not in self.pinned:
             raise CudaError(INVALID_VALUE)
+        self._when_idle(lambda: nothing(self.pinned.pop(address)))
 
     def memory_type(self, address: int) -> int:
         """0 unregistered, 1 pinned, 2 of the device."""
@@ -423,9 +431,8 @@ class Device:
     def unload_module(self, module: int) -> None:
         """cuModuleUnload."""
         program: Program = self.find(module, Program)
-        self.drain()
-        program.unload()
         self.drop(module)
+        self._when_idle(program.unload)
 
     def function(self, module: int, name: str) -> int:
         """cuModuleGetFunction."""
@@ -481,6 +488,10 @@ class Device:
                 counts.kernel(kernel.name, done, from_graph=from_graph)
 
         self.submit(stream, work)
+
+
+def nothing(*_: Any) -> None:
+    """A call that has nothing to do here."""
 
 
 def host_bytes(address: int, size: int) -> Array:

@@ -28,6 +28,8 @@ class Queues:
 
     def __init__(self, *, others_first: bool = False) -> None:
         self.others_first = others_first
+        self._running = False
+        self._later: list[Callable[[], None]] = []
         self._items: dict[int, list[Item]] = {}
         self._done: dict[int, int] = {}
 
@@ -47,8 +49,26 @@ class Queues:
             after += (self.end(DEFAULT),)
         self._items.setdefault(stream, []).append(Item(work, after))
 
+    def when_idle(self, action: Callable[[], None]) -> None:
+        """Do ``action`` behind all work: now, or, where Python's garbage collector asks for it in
+        the middle of a work, when that is done."""
+        if self._running:
+            self._later.append(action)
+            return
+        self.run_all()
+        action()
+
     def run(self, point: Point) -> None:
         """Do what must be done to reach a point, and nothing else."""
+        self._running = True
+        try:
+            self._run(point)
+        finally:
+            self._running = False
+        while self._later:
+            self.when_idle(self._later.pop(0))
+
+    def _run(self, point: Point) -> None:
         stack = [point]
         while stack:
             stream, count = stack[-1]

@@ -7,7 +7,7 @@ from functools import wraps
 from typing import Any
 
 from ....ir.errors import BackendError
-from .device import CudaError, Device, Event, Kernel
+from .device import CudaError, Device, Event, Kernel, nothing
 
 Table = dict[str, Callable[..., Any]]
 
@@ -36,10 +36,6 @@ MEANINGS = {
 }
 VERSION = 13000
 CONTEXT = 1
-
-
-def nothing(*_: Any) -> None:
-    """A call that has nothing to do here."""
 
 
 def runtime(device: Device, module: Any) -> Table:
@@ -140,8 +136,8 @@ def driver(device: Device, module: Any) -> Table:
         kernel: Kernel = device.find(function, Kernel)
         code = kernel.program.code(kernel.name)
         return {
-            0: 1024, 1: code.static_shared, 3: code.local_bytes, 4: 32, 5: 90, 6: 90,
-            8: kernel.dynamic_limit,
+            0: code.function.max_threads or 1024, 1: code.static_shared, 3: code.local_bytes,
+            4: 32, 5: 90, 6: 90, 8: kernel.dynamic_limit,
         }.get(which, 0)  # fmt: skip
 
     def set_attribute(function: int, which: int, value: int) -> None:

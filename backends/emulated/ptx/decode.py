@@ -15,7 +15,7 @@ from .frame import Frame
 from .memory import AccessError
 from .parser import Address, Function, Immediate, Instruction, Module, Operand, Register, Vector
 from .parser import Symbol as Name
-from .types import BOOL, TYPES, U32, U64, UNSIGNED, DType, Value, as_type, extend
+from .types import BOOL, TYPES, U32, U64, UNSIGNED, DType, Value, as_type, extend, round_up
 
 Run = Callable[[Frame], None]
 NOTHING = frozenset(
@@ -36,7 +36,7 @@ class Code:
         self.param_slots: dict[tuple[str, int], int] = {}  # of calls: name and offset
         self.variables: dict[int, str] = {}  # slot -> variable of the module
         self.local_bytes = function.local_bytes
-        self.static_shared = _up(module_shared(module), 16) + function.shared_bytes
+        self.static_shared = round_up(module_shared(module), 16) + function.shared_bytes
         self.granule = 8
         self.meets = False  # has bar.warp.sync
         self._load = load
@@ -64,14 +64,14 @@ class Code:
     def symbol(self, name: str, line: int) -> int:
         """The slot of an address that a name stands for."""
         function, module = self.function, self.module
-        base = _up(module_shared(module), 16)
+        base = round_up(module_shared(module), 16)
         offset = None
         if name in function.shared:
             offset = base + function.shared[name].offset
         elif name in module.shared:
             offset = module.shared[name].offset
         elif name in module.dynamic:
-            offset = _up(self.static_shared, 16)
+            offset = round_up(self.static_shared, 16)
         elif name in function.local:
             offset = function.local[name].offset
         else:
@@ -161,12 +161,13 @@ class Code:
         return None
 
     def _steps(self, i: Instruction) -> list[Step]:
+        problem = BackendError(f"PTX line {i.line} is not emulated: {i.text}")
         try:
             steps = self._plain(i)
-        except (KeyError, IndexError, ValueError):
-            steps = None
+        except (KeyError, IndexError, ValueError) as error:
+            raise problem from error  # types or operands that no branch foresees
         if steps is None:
-            raise BackendError(f"PTX line {i.line} is not emulated: {i.text}")
+            raise problem
         if i.guard is None:
             return steps
         return [_guarded(step, i.guard) for step in steps]
@@ -405,7 +406,8 @@ class Code:
         result = None
         if i.opcode[0] == "atom":
             slot = self.destination(operands[0], i.line)
-            result = (slot, self.slots[slot]) if slot >= 0 else None
+            # NVRTC names a register also where nobody reads it.
+            result = (slot, self.slots[slot]) if self.function.uses()[slot] > 1 else None
             operands = operands[1:]
         self._shared_unit(i, dtype.itemsize)
         address, needs = self.address(operands[0], i.line)
@@ -460,10 +462,6 @@ class Code:
 def module_shared(module: Module) -> int:
     """Bytes of shared memory that all kernels of a module have in common."""
     return max((v.offset + v.size for v in module.shared.values()), default=0)
-
-
-def _up(value: int, align: int) -> int:
-    return -(-value // align) * align
 
 
 def _parts(operand: Operand) -> tuple[Operand, ...]:

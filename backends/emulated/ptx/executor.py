@@ -21,7 +21,7 @@ from .frame import SECTOR, Frame, Launch, Local
 from .memory import AccessError, Heap
 from .parser import Instruction, Module
 from .shared import Shared
-from .types import U32, Array, Value
+from .types import U32, Array, Value, round_up
 
 LANES = 1 << 14  # that run in step; registers of this many lanes stay in the cache
 PATIENCE = 2_000_000  # basic blocks of one chunk before a kernel counts as endless
@@ -81,12 +81,13 @@ def launch(
     code = program.code(name)
     work = KernelCounts(launches=1)
     threads = block[0] * block[1] * block[2]
-    shared = _up(_up(code.static_shared, 16) + dynamic_shared, 16)
-    padded = params.ljust(_up(len(params), 16), b"\0")
+    shared = round_up(round_up(code.static_shared, 16) + dynamic_shared, 16)
+    padded = params.ljust(round_up(len(params), 16), b"\0")
     run = Launch(name, grid, block, program.heap, np.frombuffer(padded, np.uint8), work, lenient)
-    if not 0 < threads <= MAX_THREADS or min(*grid, *block) < 1:
+    most = code.function.max_threads or MAX_THREADS
+    if not 0 < threads <= most or min(*grid, *block) < 1:
         raise DeviceFault(
-            f"a launch of {grid} blocks of {block} threads: a block has 1 to {MAX_THREADS} threads",
+            f"a launch of {grid} blocks of {block} threads: a block of it has 1 to {most} threads",
             kernel=name,
         )
     if shared > MAX_SHARED:
@@ -393,10 +394,6 @@ _NOBODY = object()
 
 def _unravel(number: int, size: Sequence[int]) -> Dim:
     return number % size[0], number // size[0] % size[1], number // (size[0] * size[1])
-
-
-def _up(value: int, align: int) -> int:
-    return -(-value // align) * align
 
 
 def kernel_of(program: Program, name: str) -> Code:

@@ -6,12 +6,15 @@ is its own. Nothing is executed here.
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 
 from ....ir.errors import BackendError
-from .types import BOOL, TYPES, UNSIGNED, DType
+from .types import BOOL, TYPES, UNSIGNED, DType, round_up
 
 SPECIAL = re.compile(
     r"%(?:tid|ntid|ctaid|nctaid)\.[xyz]|%(?:laneid|warpid|lanemask_[a-z]{2}|clock(?:64)?|smid)"
@@ -99,6 +102,29 @@ class Function:
     shared_bytes: int = 0
     local_bytes: int = 0
     calls: list[tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=list)
+    max_threads: int | None = None  # of a block, by __launch_bounds__
+    _uses: Counter[int] | None = None
+
+    def uses(self) -> Counter[int]:
+        """How often each register is named."""
+        if self._uses is None:
+            found: Counter[int] = Counter()
+            for instruction in self.code:
+                found.update(_registers(instruction.operands))
+                if instruction.guard is not None:
+                    found[instruction.guard.slot] += 1
+            self._uses = found
+        return self._uses
+
+
+def _registers(operands: Iterable[Operand]) -> Iterator[int]:
+    for operand in operands:
+        if isinstance(operand, Register):
+            yield operand.slot
+        elif isinstance(operand, Address):
+            yield from _registers((operand.base,))
+        elif isinstance(operand, Vector):
+            yield from _registers(operand.parts)
 
 
 @dataclass
@@ -121,9 +147,6 @@ def parse(text: str) -> Module:
     if ".version" not in text or ".address_size 64" not in text:
         raise BackendError("this is no PTX of a 64-bit target: the emulator runs PTX alone")
     return _Parser(text).module()
-
-
-STATEMENT = re.compile(r"//[^\n]*|[^;{}\n]*")
 
 
 class _Parser:
@@ -160,6 +183,7 @@ class _Parser:
             end = _closing(clean, match.end())
             outside.append("\n")
             at = end + 1
+            bounds = re.search(r"\.maxntid\s+(\d+)(?:\s*,\s*(\d+))?(?:\s*,\s*(\d+))?", match[5])
             self.functions[match[3]] = self.function(
                 match[3],
                 match[1] == "entry",
@@ -168,6 +192,9 @@ class _Parser:
                 clean[match.end() : end],
                 clean.count("\n", 0, match.end()) + 1,
             )
+            if bounds is not None:
+                sizes = (int(size or 1) for size in bounds.groups())
+                self.functions[match[3]].max_threads = math.prod(sizes)
         outside.append(clean[at:])
         self.globals("".join(outside))
         return Module(self.functions, self.variables, self.shared, tuple(self.dynamic), self.text)
@@ -190,7 +217,7 @@ class _Parser:
             size = width * int(count or 1)
             variable = Variable(name, int(align or width), size, _content(content, kind, size))
             if space == "shared":
-                self.shared_top = _up(self.shared_top, variable.align)
+                self.shared_top = round_up(self.shared_top, variable.align)
                 self.shared[name] = Variable(name, variable.align, size, offset=self.shared_top)
                 self.shared_top += size
             else:
@@ -211,10 +238,6 @@ def _closing(text: str, at: int) -> int:
         if depth == 0:
             return at + found.start()
     raise BackendError("this PTX ends inside a function")
-
-
-def _up(value: int, align: int) -> int:
-    return -(-value // align) * align
 
 
 def _content(text: str | None, kind: str, size: int) -> bytes | None:
@@ -245,7 +268,7 @@ def _parameters(text: str) -> list[Variable]:
             raise BackendError(f"PTX parameter not understood by the emulator: {item}")
         width = TYPES[match[2]].itemsize
         size, align = width * int(match[4] or 1), int(match[1] or width)
-        offset = _up(offset, align)
+        offset = round_up(offset, align)
         found.append(Variable(match[3], align, size, offset=offset))
         offset += size
     return found
@@ -374,11 +397,11 @@ class _Body:
             # Each call sequence has its own; the number keeps them apart.
             self.param_scopes[-1][name] = f"{name}#{line}"
         elif space == "shared":
-            start = _up(function.shared_bytes, int(align or width))
+            start = round_up(function.shared_bytes, int(align or width))
             function.shared[name] = Variable(name, int(align or width), size, offset=start)
             function.shared_bytes = start + size
         else:
-            start = _up(function.local_bytes, int(align or width))
+            start = round_up(function.local_bytes, int(align or width))
             function.local[name] = Variable(name, int(align or width), size, offset=start)
             function.local_bytes = start + size
 

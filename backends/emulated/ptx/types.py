@@ -27,6 +27,11 @@ TYPES: dict[str, DType] = {
 }  # fmt: skip
 
 
+def round_up(value: int, align: int) -> int:
+    """The next multiple of ``align``."""
+    return -(-value // align) * align
+
+
 def as_type(value: Value, dtype: DType) -> Value:
     """The same bits as ``dtype``: a wider register is cut, a narrower one is filled with zeros."""
     have = value.dtype

@@ -181,3 +181,20 @@ def test_training_waits_for_all_that_it_needs(others_first: bool) -> None:
         got = trained(7)
     for name, value in want.items():
         np.testing.assert_array_equal(got[name], value, err_msg=name)
+
+
+def test_the_garbage_collector_may_free_in_the_middle_of_work() -> None:
+    x, y = cp.arange(4, dtype=np.float32), cp.zeros(4, np.float32)
+    stream = cp.cuda.Stream(non_blocking=True)
+    gone = cp.cuda.runtime.malloc(64)
+    found: list[str] = []
+    with emulated.late():
+        # A callback stands for any work in which Python happens to collect garbage.
+        stream.launch_host_func(lambda _: cp.cuda.runtime.free(gone), None)
+        stream.launch_host_func(lambda _: found.append("first"), None)
+        with stream:
+            DOUBLE(x, y)
+        stream.launch_host_func(lambda _: found.append(str(y.data.ptr in (gone,))), None)
+        stream.synchronize()
+    assert found == ["first", "False"]
+    assert y.get().tolist() == [0, 2, 4, 6]

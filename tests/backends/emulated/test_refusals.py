@@ -141,6 +141,13 @@ def test_a_block_of_too_many_threads(block: int) -> None:
         run(kernel("x[0] = 1;"), "k", 1, block, X.copy(), X.copy(), 1)
 
 
+def test_a_block_of_more_threads_than_the_kernel_was_compiled_for() -> None:
+    source = kernel("x[threadIdx.x] = 1;").replace("void k", "void __launch_bounds__(32) k")
+    run(source, "k", 1, 32, X.copy(), X.copy(), 1)
+    with pytest.raises(DeviceFault, match="1 to 32 threads"):
+        run(source, "k", 1, 33, X.copy(), X.copy(), 1)
+
+
 def test_arguments_that_do_not_fit() -> None:
     text = ptx(kernel("x[0] = n;"))
     with pytest.raises(gx.BackendError, match="takes 3 arguments, 2 were given"):
