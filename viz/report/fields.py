@@ -101,7 +101,8 @@ def collect(
         if node.ndim == 4 and not isinstance(node.op, Leaf) and _reads(node)
     ]
     below = _below(graph, wrt)
-    candidates = [node for node in candidates if node in below]
+    # A map over another batch (a shard, a reshape of it) mixes examples: it has no one image.
+    candidates = [n for n in candidates if n in below and n.shape[0] == wrt.shape[0]]
     chosen = _spread(candidates, most)
     compared = _COMPARED // max(len(chosen), 1)
     known = {name: size for name, size in sizes.items() if name != "N"}
