@@ -185,17 +185,50 @@ def _overview(model: Model, tree: _Tree) -> Model:
     """Each module of the outermost level that has several, or of the first level below where
     modules repeat each other, if few boxes tell all of that."""
     shallow = tree.overview()
-    outline = _apply(model, tree.plan(shallow), tree, "", repeats=True)
+    joints = _joints(model)
+    outline = _apply(model, {**joints, **tree.plan(shallow)}, tree, "", repeats=True)
     start = max((tree.depth[id] for id in shallow), default=0)
     deepest = max((tree.depth[c.id] for c in model.clusters if c.kind == "module"), default=0)
     found = outline
     for depth in range(start + 1, deepest + 1):
         if any(node.repeats > 1 for node in found.nodes):
             return found
-        found = _apply(model, tree.plan(tree.deeper(depth)), tree, "", repeats=True)
+        plan = {**joints, **tree.plan(tree.deeper(depth))}
+        found = _apply(model, plan, tree, "", repeats=True)
         if sum(node.part == "forward" for node in found.nodes) > FEW:
             break
     return found if any(node.repeats > 1 for node in found.nodes) else outline
+
+
+def _joints(model: Model) -> Plan:
+    """What joins the gradients of all modules and so is in none (the norm that clips them: one
+    addition a parameter): where it is long, one box."""
+    loose = {
+        node.id
+        for node in model.nodes
+        if node.part != "forward" and node.kind in ("op", "grad_sum") and not node.outputs
+        and node.cluster is None and node.belongs_to is None
+    }  # fmt: skip
+    near: dict[str, list[str]] = {id: [] for id in loose}
+    for edge in model.edges:
+        if edge.source in loose and edge.target in loose:
+            near[edge.source].append(edge.target)
+            near[edge.target].append(edge.source)
+    plan: Plan = {}
+    seen: set[str] = set()
+    for node in model.nodes:
+        if node.id not in loose or node.id in seen:
+            continue
+        seen.add(node.id)
+        reached = [node.id]
+        for id in reached:
+            for other in near[id]:
+                if other not in seen:
+                    seen.add(other)
+                    reached.append(other)
+        if len(reached) > FEW:
+            plan |= dict.fromkeys(reached, f"joint:{node.id}")
+    return plan
 
 
 def _automatic(model: Model, tree: _Tree, limit: int, why: str) -> Model:
