@@ -66,6 +66,12 @@ def install(memory: int | None = None) -> None:
     _device = Device(size)
     try:
         _replace(_device, compiler, cache_folder() / "emulated")
+    except OSError as error:
+        _device = None
+        raise BackendError(
+            f"the emulated backend cannot use its cache ({error}): set GRAPHC_CACHE to a folder"
+            " that can be written"
+        ) from error
     except BaseException:
         _device = None
         raise

@@ -22,13 +22,11 @@ def load(module: Path, compiler: list[str], folder: Path) -> ctypes.CDLL:
     """Load a stub of the functions that ``module``, CuPy's extension, asks for."""
     names = undefined(module, "cublas")
     text = "".join(f"int {n}(void) {{ return {UNSUPPORTED}; }}\n" for n in names)
-    versions = folder / "cublas.map"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    content = f"{NAME} {{ global: *; }};\n"
-    if not versions.exists() or versions.read_text(encoding="utf-8") != content:
-        versions.write_text(content, encoding="utf-8")
-    flags = (f"-Wl,-soname,{NAME}", f"-Wl,--version-script={versions}")
-    library = compile_library(text, compiler, folder, flags=flags, name="cublas")
+    library = compile_library(
+        text, compiler, folder, name="cublas",
+        flags=(f"-Wl,-soname,{NAME}", "-Wl,--version-script=versions.map"),
+        versions=f"{NAME} {{ global: *; }};\n",
+    )  # fmt: skip
     return ctypes.CDLL(str(library), ctypes.RTLD_GLOBAL)
 
 

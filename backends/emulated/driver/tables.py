@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -35,6 +36,7 @@ MEANINGS = {
     " capturing blocking stream",
 }
 VERSION = 13000
+_lock = threading.RLock()  # a callback of a stream may call CUDA
 CONTEXT = 1
 
 
@@ -171,10 +173,11 @@ def raising(table: Table, error: Callable[[int], Exception]) -> Table:
     def wrap(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
         def call(*args: Any) -> Any:
-            try:
-                return function(*args)
-            except CudaError as found:
-                raise error(found.code) from None
+            with _lock:  # threads take turns on the device
+                try:
+                    return function(*args)
+                except CudaError as found:
+                    raise error(found.code) from None
 
         return call
 

@@ -142,19 +142,22 @@ def _trampoline(i: int, name: str, text: str) -> str:
 
 
 def compile_library(
-    text: str, compiler: list[str], folder: Path, *, flags: tuple[str, ...] = (), name: str
-) -> Path:
-    """A shared library of C text, compiled once for all processes.
+    text: str, compiler: list[str], folder: Path, *, name: str, flags: tuple[str, ...] = (),
+    versions: str = "",
+) -> Path:  # fmt: skip
+    """A shared library of C text, compiled once for all processes. ``versions`` is the content of
+    the file ``versions.map`` beside it.
 
     Raises BackendError where the compiler fails.
     """
-    key = hashlib.sha256("\0".join((text, *compiler, *flags)).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\0".join((text, versions, *compiler, *flags)).encode()).hexdigest()[:16]
     made = folder / f"{name}-{key}.so"
     if made.exists():
         return made
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with tempfile.TemporaryDirectory(dir=folder) as work:
         (Path(work) / "source.c").write_text(text, encoding="utf-8")
+        (Path(work) / "versions.map").write_text(versions, encoding="utf-8")
         command = [*compiler, "-O1", "-w", "-shared", "-fPIC", "source.c", "-o", "made.so", *flags]
         done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=False)
         if done.returncode:
@@ -169,6 +172,8 @@ def hook(hooks: list[Hook], compiler: list[str], folder: Path) -> list[Any]:
     library = ctypes.PyDLL(str(compile_library(source(hooks), compiler, folder, name="hooks")))
     table: Any = (ctypes.py_object * len(hooks)).in_dll(library, "callbacks")
     atexit.register(setattr, ctypes.c_int.in_dll(library, "finished"), "value", 1)
+    alive = [True]
+    atexit.register(alive.clear)
     kept: list[Any] = [library, table, hooks]
     for i, each in enumerate(hooks):
         table[i] = each.function
@@ -176,8 +181,18 @@ def hook(hooks: list[Hook], compiler: list[str], folder: Path) -> list[Any]:
         address = ctypes.cast(getattr(library, f"trampoline{i}"), ctypes.c_void_p)
         vars(each.module)["__pyx_capi__"][each.name] = _new(address, name, None)
         kept.append(name)  # a capsule does not copy its name
-        setattr(each.module, each.name, each.function)
+        setattr(each.module, each.name, _until(alive, each.function))
     return kept
+
+
+def _until(alive: list[bool], function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function for callers in Python, which does nothing once the interpreter is taken down:
+    what it would need may be gone."""
+
+    def call(*args: Any) -> Any:
+        return function(*args) if alive else 0
+
+    return call
 
 
 def hooks_of(module: ModuleType, table: Mapping[str, Callable[..., Any]]) -> list[Hook]:

@@ -6,7 +6,6 @@ again behind the branch (NVRTC lays code out so). Lanes that return leave the ar
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -96,8 +95,7 @@ def launch(
         run.touched = np.zeros(program.heap.capacity // SECTOR + 1, np.bool_)
     blocks = grid[0] * grid[1] * grid[2]
     step = max(1, LANES // threads)
-    with np.errstate(all="ignore"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's scalars warn where arrays do not
+    with np.errstate(all="ignore"):
         for first in range(0, blocks, step):
             _chunk(code, run, first, min(step, blocks - first), shared)
     if run.touched is not None:

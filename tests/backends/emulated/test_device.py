@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -293,6 +294,12 @@ def test_a_kernel_of_a_graph_can_fail(stream: Any) -> None:
     with emulated.faults(launch=1) as fault, pytest.raises(Exception, match="(?i)resources"):
         graph.launch(stream)
     assert fault.fired
+
+
+def test_threads_take_turns() -> None:
+    want = work()
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(lambda _: work(), range(24))) == [want] * 24
 
 
 # -- the stand-in for cuBLAS ----------------------------------------------------------------------

@@ -74,6 +74,21 @@ def test_zig_compiles_where_there_is_no_gcc(tmp_path: Path) -> None:
     assert done.stdout == "87.0 True\n"
 
 
+def test_a_cache_that_cannot_be_written_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    code = """
+from graphc.backends import emulated
+try:
+    emulated.install()
+except RuntimeError as error:
+    print(error.message)
+"""
+    done = python(code, GRAPHC_CACHE=str(tmp_path / "file"))
+    assert done.returncode == 0, done.stderr
+    assert "set GRAPHC_CACHE to a folder that can be written" in done.stdout
+    assert done.stdout.count("\n") == 1
+
+
 def test_cupy_that_came_first_is_told_in_one_line() -> None:
     code = """
 import cupy
