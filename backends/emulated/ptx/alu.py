@@ -51,6 +51,8 @@ def operation(opcode: tuple[str, ...]) -> Operation | None:
         return _convert(opcode)
     if name == "set":
         return _set(opcode)
+    if name == "dp4a":
+        return _dot(opcode)
     dtype = TYPES.get(kind)
     if dtype is None:
         return None
@@ -353,6 +355,23 @@ def _permute(a: Value, b: Value, selector: Value) -> Value:
     return found
 
 
+def _dot(opcode: tuple[str, ...]) -> Operation | None:
+    """``dp4a``: the products of four bytes each, added to a sum."""
+    first, second = (TYPES[kind].kind == "i" for kind in opcode[1:3])
+
+    def byte(x: Value, k: int, signed: bool) -> Value:
+        part = ((x >> np.uint32(8 * k)) & np.uint32(255)).astype(np.uint8)
+        return (part.view(np.int8) if signed else part).astype(np.int64)
+
+    def function(a: Value, b: Value, c: Value) -> Value:
+        total = c.astype(np.int64)
+        for k in range(4):
+            total = total + byte(a, k, first) * byte(b, k, second)
+        return total.astype(U32)
+
+    return Operation(function, (U32, U32, U32))
+
+
 def _predicate(opcode: tuple[str, ...]) -> Operation | None:
     name = opcode[0]
     if name in _BITS:
@@ -464,11 +483,16 @@ def _from_float(have: DType, want: DType, mode: str | None) -> Function:
     low, high = float(info.min), float(info.max)
     inside = np.nextafter(high, 0.0) if high > 2**53 else high
 
+    # Out of range goes to the nearest integer there is; NaN to 0, or to the highest bit alone where
+    # 64 bits are on either side (PTX ISA, cvt).
+    highest = UNSIGNED[want.itemsize].type(1 << (info.bits - 1)).view(want)
+    nothing = highest if have == F64 or want.itemsize == 8 else want.type(0)
+
     def function(x: Value) -> Value:
-        # Out of range goes to the nearest integer there is, NaN to 0.
         x = x.astype(F64) if integral is None else integral(x.astype(F64))
-        number = np.where(np.isnan(x), 0.0, np.clip(x, low, inside)).astype(want)
-        return np.where(x >= high, want.type(info.max), number)
+        nan = np.isnan(x)
+        number = np.where(nan, 0.0, np.clip(x, low, inside)).astype(want)
+        return np.where(nan, nothing, np.where(x >= high, want.type(info.max), number))
 
     return function
 

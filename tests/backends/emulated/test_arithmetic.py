@@ -131,6 +131,13 @@ ROWS: dict[str, Row] = {
     "funnel right": ("unsigned", "__funnelshift_rc(a, b, c)", "unsigned",
                      lambda a, b, c: (((b.astype(np.uint64) << np.uint64(32)) | a)
                                       >> np.minimum(c, 32).astype(np.uint64)), 0),
+    "dp4a": ("unsigned", "__dp4a(a, b, c)", "unsigned",
+             lambda a, b, c: c + (a.view(np.uint8).astype(np.uint32)
+                                  * b.view(np.uint8)).reshape(-1, 4).sum(1).astype(np.uint32), 0),
+    "dp4a signed": ("int", "__dp4a(a, b, c)", "int",
+                    lambda a, b, c: c + (a.view(np.int8).astype(np.int32)
+                                         * b.view(np.int8)).reshape(-1, 4).sum(1).astype(np.int32),
+                    0),
     "abs": ("int", "abs(a)", "int", lambda a, b, c: np.abs(a), 0),
     "sad": ("unsigned", "__usad(a, b, c)", "unsigned",
             lambda a, b, c: np.maximum(a, b) - np.minimum(a, b) + c, 0),
@@ -156,7 +163,7 @@ ROWS: dict[str, Row] = {
                           lambda a, b, c: [0 if math.isnan(x) else int(min(max(x, 0), 2**32 - 1))
                                            for x in a.tolist()], 0),
     "double to long": ("double", "(long long)(a * 1e12)", "long long",
-                       lambda a, b, c: [0 if math.isnan(x) else
+                       lambda a, b, c: [-(2**63) if math.isnan(x) else
                                         2**63 - 1 if x >= 2**63 else -(2**63) if x <= -(2**63)
                                         else int(x) for x in (a * 1e12).tolist()], 0),
     "round to int": ("float", "__float2int_rn(a)", "int",
