@@ -60,7 +60,9 @@ def install(memory: int | None = None) -> None:
             "CuPy was imported before the emulated device was put under it: a process has one or"
             " the other"
         )
-    size = memory if memory is not None else int(os.environ.get("GRAPHC_EMULATED_MEMORY", MEMORY))
+    size = _memory() if memory is None else memory
+    if size < 1:
+        raise BackendError(f"memory={size}: the emulated device needs some bytes")
     compiler = find_compiler()
     assert compiler is not None  # or it would be missing above
     _device = Device(size)
@@ -75,6 +77,13 @@ def install(memory: int | None = None) -> None:
     except BaseException:
         _device = None
         raise
+
+
+def _memory() -> int:
+    given = os.environ.get("GRAPHC_EMULATED_MEMORY", str(MEMORY))
+    if not given.isdecimal():
+        raise BackendError(f"GRAPHC_EMULATED_MEMORY={given!r} is no number of bytes")
+    return int(given)
 
 
 def emulated_device() -> Device:

@@ -89,6 +89,18 @@ except RuntimeError as error:
     assert done.stdout.count("\n") == 1
 
 
+def test_the_size_of_the_device() -> None:
+    code = """
+from graphc.backends import emulated
+emulated.install()
+import cupy
+print(cupy.cuda.runtime.memGetInfo()[1])
+"""
+    assert python(code, GRAPHC_EMULATED_MEMORY="1048576").stdout == "1048576\n"
+    done = python(code, GRAPHC_EMULATED_MEMORY="1 GiB")
+    assert "GRAPHC_EMULATED_MEMORY='1 GiB' is no number of bytes" in done.stderr
+
+
 def test_cupy_that_came_first_is_told_in_one_line() -> None:
     code = """
 import cupy
