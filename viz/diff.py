@@ -15,9 +15,11 @@ from graphc.ir.leaves import Input, Stream
 
 from . import marks, style
 from .edits import Snapshot, row_text, snapshot, track
+from .figure import Caption
 from .fold import Fold
+from .model import Model
 from .report.shell import block, page, text
-from .svg import stylesheet
+from .svg import listed, outline, stylesheet
 from .text import clean
 from .union import picture, store, union
 
@@ -32,7 +34,8 @@ class Diff:
     """What ``viz.diff`` returns.
 
     Attributes: ``a`` and ``b`` (the graphs), ``edits`` (from a to b, as plain data), ``same``
-    (whether the graphs are equal), ``text`` (a unified diff by nodes), ``svg``, ``html``.
+    (whether the graphs are equal), ``text`` (a unified diff by nodes), ``caption`` (the counts),
+    ``svg``, ``html``.
     """
 
     a: Graph
@@ -78,27 +81,29 @@ class Diff:
         first, _, ids = self._tracked
         return first, snapshot(self.b, ids[1])
 
-    def _drawn(self, prefix: str) -> tuple[str, str, tuple[float, float], str]:
-        """(shapes, picture, size, what is folded)."""
+    def _drawn(self, prefix: str) -> tuple[str, str, tuple[float, float], Model]:
+        """(shapes, picture, size, what is drawn)."""
         _, steps, ids = self._tracked
         found = union((self.a, self.b), ids, steps, how=self.fold, limit=self.limit)
-        return store(found, prefix), picture(found, 1, prefix), found.size, found.model.folded
+        return store(found, prefix), picture(found, 1, prefix), found.size, found.model
 
     @property
-    def caption(self) -> str:
-        """The counts in a sentence."""
-        names = [clean(name, 60) for name in self.names]
+    def caption(self) -> Caption:
+        """The counts in a sentence that reads back."""
+        first, second = (clean(name, 60) for name in self.names)
         if self.same:
-            return f"{names[0]} and {names[1]} are equal"
+            return Caption("{a} and {b} are equal", {"a": first, "b": second})
         words = {"add": "added", "remove": "removed", "rewire": "rewired", "change": "changed"}
-        said = ", ".join(f"{count:,} {words[kind]}" for kind, count in self.counts.items())
-        return f"from {names[0]} to {names[1]}: {said}"
+        counts = {words[kind]: count for kind, count in self.counts.items()}
+        said = ", ".join(f"{{{word}}} {word}" for word in counts)
+        return Caption(f"from {{a}} to {{b}}: {said}", {"a": first, "b": second, **counts})
 
     @cached_property
     def svg(self) -> str:
         """Both graphs in one layout: what is gone is faint, with a cross. Raises BackendError."""
-        shapes, drawn, (width, height), folded = self._drawn(_PREFIX)
-        said = [clean(self.caption, 160), *([clean(folded, 160)] if folded else [])]
+        shapes, drawn, (width, height), model = self._drawn(_PREFIX)
+        caption, folded = str(self.caption), model.folded
+        said = [clean(caption, 200), *([clean(folded, 160)] if folded else [])]
         lines = [
             f'<text x="14" y="{height + 16 * number + 12:.0f}">{escape(line)}</text>'
             for number, line in enumerate(said)
@@ -112,11 +117,13 @@ class Diff:
         height = top + 18 * len(marks.MEANS)
         return f"""<?xml version="1.0" encoding="UTF-8"?>
 <svg xmlns="{_SVG}" class="graphc-drawing" width="{width:.0f}" height="{height:.0f}" \
-viewBox="0 0 {width:.0f} {height:.0f}" role="img" font-family="{style.FONT}" font-size="11">
-<title>{text(self.caption)}</title>
+viewBox="0 0 {width:.0f} {height:.0f}" role="graphics-document document" \
+font-family="{style.FONT}" font-size="11">
+<title>{text(caption, 200)}</title>
 <desc>{text(" ".join(said), 400)}</desc>
 <style>{marks.stylesheet()}
 {stylesheet()}</style>
+{listed(outline(model))}
 {shapes}
 <rect class="paper" width="100%" height="100%" fill="{style.PAPER}"/>
 {drawn}
@@ -127,20 +134,21 @@ viewBox="0 0 {width:.0f} {height:.0f}" role="img" font-family="{style.FONT}" fon
     @cached_property
     def html(self) -> str:
         """A page with the picture and the text; it asks no network."""
-        shapes, drawn, (width, height), folded = self._drawn(_PREFIX)
+        shapes, drawn, (width, height), model = self._drawn(_PREFIX)
+        caption = str(self.caption)
         body = f"""<div class="store" aria-hidden="true"><svg width="0" height="0">
 <style>{stylesheet()}</style>{shapes}</svg></div>
 {marks.legend(_PREFIX)}
-<p class="small">{text(folded)}</p>
+<p class="small">{text(model.folded)}</p>
 <div class="frame-picture" tabindex="0" role="region" aria-label="both graphs">
 <svg viewBox="0 0 {width:.0f} {height:.0f}" width="{width:.0f}" height="{height:.0f}" role="img" \
-aria-label="{text(self.caption)}">
+aria-label="{text(caption, 200)}">
 {drawn}
 </svg></div>"""
         words = block(self.text) or "no difference"
         lines = f'<pre tabindex="0" role="region" aria-label="difference as text">{words}</pre>'
         return page(
-            self.caption,
+            caption,
             "Nodes are matched, so a name that moved is no difference.",
             {"picture": ("Both graphs", body), "text": ("As text", lines)},
             data={},

@@ -143,7 +143,7 @@ class _Writer:
         side = "l" if self.training else "r"  # where no edges pass
         return (
             f'graph [id={quote(cluster.id)}, class="module", label={quote(clean(cluster.label))}, '
-            f'labeljust={side}, fontsize=10, fontcolor="{FAINT}", color="{GREY}", '
+            f'labeljust={side}, fontsize=11, fontcolor="{FAINT}", color="{GREY}", '
             'bgcolor="transparent", style="dashed,rounded", margin=8]'
         )
 

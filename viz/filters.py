@@ -369,7 +369,7 @@ def _limits(values: Array, normalize: Normalization) -> tuple[Array, Array, str,
         low, high = float(least.min()), float(most.max())
         how = "black {low}, white {high}: minimum and maximum of all"
     else:
-        high = float(max(-least.min(), most.max(), 0.0))
+        high = float(max(0.0, -least.min(), most.max()))  # no -0.0
         low, how = 0.0 - high, "zero is mid grey, black {low}, white {high}"
     ends = {"low": float(f"{low:.3g}"), "high": float(f"{high:.3g}")}
     return np.full(len(values), low), np.full(len(values), high), how, ends

@@ -294,7 +294,8 @@ def _apply(
     into: dict[str, list[DrawnEdge]] = {}
     for edge in model.edges:
         into.setdefault(edge.target, []).append(edge)
-        if edge.told and edge.target in place:
+        inside_it = place.get(edge.source) == place.get(edge.target)
+        if edge.told and edge.target in place and not inside_it:
             told.setdefault(place[edge.target], {})[names[edge.source]] = None
         source, target = place.get(edge.source), place.get(edge.target)
         if source and target and source != target and source.startswith(f"box:{PENALTY}:"):

@@ -73,6 +73,11 @@ def _list(rows: list[str]) -> ET.Element:
     return group
 
 
+def listed(rows: list[str]) -> str:
+    """An outline as SVG text, for a picture that is not made here."""
+    return ET.tostring(_list(rows), encoding="unicode")
+
+
 def outline(model: Model) -> list[str]:
     """Each drawn node in a line, after all that it reads (a folded box as near as can be).
 

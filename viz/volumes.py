@@ -16,7 +16,6 @@ from typing import Any, Literal
 from graphc.analysis.receptive_field import receptive_field
 from graphc.ir.errors import GraphError
 from graphc.ir.graph import Graph
-from graphc.ir.naming import suggest
 from graphc.ir.node import Node
 
 from .canvas import Canvas, Point, text_width
@@ -240,10 +239,7 @@ def _cone(
     except (TypeError, ValueError):
         raise GraphError(f"viz.volumes(unit={unit!r}) is (node, y, x)") from None
     if isinstance(named, str):
-        names = {graph.name(node): node for node in graph.nodes}
-        if named not in names:
-            raise GraphError(f"viz.volumes: no node is called {named!r}{suggest(named, names)}")
-        named = names[named]
+        named = graph.node(named)
     last = row.step_of(named)
     if last is None:
         raise GraphError(

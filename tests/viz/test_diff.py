@@ -23,8 +23,29 @@ def test_equal_graphs_have_no_difference(lenet: gx.Graph) -> None:
         assert diff.same
         assert diff.text == ""
         assert diff.counts == {"add": 0, "remove": 0, "rewire": 0, "change": 0}
-        assert "are equal" in diff.caption
+        assert "are equal" in str(diff.caption)
         ET.fromstring(diff.svg)
+
+
+def test_what_a_picture_says_of_two_graphs(lenet: gx.Graph) -> None:
+    step = lenet.apply(passes.backward())
+    diff = viz.diff(lenet, step, names=("plain net", "<b>&"))
+    counts = {"added": diff.counts["add"], "removed": 0, "rewired": 0, "changed": 0}
+    said = viz.Caption.parse(diff.caption.template, str(diff.caption))
+    assert said == {"a": "plain net", "b": "<b>&", **counts}
+    root = ET.fromstring(diff.svg)
+    svg = "{http://www.w3.org/2000/svg}"
+    assert root.findtext(f"{svg}title") == str(diff.caption)
+    # The nodes in topological order, for who does not see them.
+    rows = [e.get("aria-label", "") for e in root.iter() if e.get("role") == "listitem"]
+    assert [row.partition(". ")[0] for row in rows] == [str(1 + n) for n in range(len(rows))]
+    names = [row.partition(". ")[2].partition(":")[0] for row in rows]
+    place = {name: number for number, name in enumerate(names)}
+    assert {step.name(n) for n in step.nodes if n.inputs and n.ndim} <= place.keys()
+    for node in step.nodes:
+        for source in node.inputs:
+            if {step.name(node), step.name(source)} <= place.keys():
+                assert place[step.name(source)] < place[step.name(node)]
 
 
 def test_a_new_name_is_no_difference() -> None:
@@ -68,7 +89,7 @@ def test_the_picture_shows_both(lenet: gx.Graph, tmp_path: Path) -> None:
     assert uses.count("#diff-changed") == 4 + 1
     ids = {element.get("id") for element in root.iter() if element.get("id")}
     assert all(use[1:] in ids for use in uses)
-    assert "from <a> to b & c: 0 added, 12 removed, 4 rewired, 0 changed" in "".join(
+    assert 'from "<a>" to "b & c": 0 added, 12 removed, 4 rewired, 0 changed' in "".join(
         root.itertext()
     )
     html = diff.save(tmp_path / "d.html").read_text("utf-8")

@@ -206,3 +206,7 @@ def test_the_same_bytes_each_time(tmp_path: Path) -> None:
 def test_mistakes_are_told(call: Any, message: str) -> None:
     with pytest.raises(gx.GraphError, match=message):
         call()
+
+
+def test_zeros_have_no_sign() -> None:
+    assert "black 0.0, white 0.0" in str(viz.filters(np.zeros((2, 1, 3, 3))).caption)

@@ -247,6 +247,17 @@ def test_a_tangle_is_folded_before_it_is_laid_out() -> None:
     assert "lines would cross too often" in viz.draw(small, seconds=20).svg
 
 
+def test_a_box_does_not_read_what_is_in_it() -> None:
+    """Of four normalizations of one size, the count that all of them read is in the first box."""
+    x = h = gx.input("x", ("N", 4, 8, 8))
+    for _ in range(4):
+        h = gx.relu(nn.BatchNorm2d(4)(h))
+    model = viz.draw(gx.Graph({"y": h, "x": x})).model
+    found = [n for n in model["nodes"] if n["kind"] == "box"]
+    assert len(found) == 4
+    assert not [row for n in found for row in n["label"] if row.startswith("reads ")]
+
+
 def test_what_joins_all_gradients_is_one_box() -> None:
     """The norm of a clip has an addition a parameter and stands in no module: drawn one by one,
     these chains kept a folded ResNet-34 in the layout for over a minute."""

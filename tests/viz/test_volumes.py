@@ -187,3 +187,10 @@ def test_which_input_is_the_image() -> None:
         viz.volumes(a)  # type: ignore[arg-type]
     with pytest.raises(gx.GraphError, match="has no input"):
         viz.volumes(gx.Graph({"y": gx.parameter("w", (2, 2))}))
+
+
+def test_the_unit_may_be_of_an_output() -> None:
+    x, w = gx.input("x", ("N", 1, 5, 5)), gx.parameter("w", (1, 1, 3, 3))
+    graph = gx.Graph({"map": gx.conv2d(x, w)})
+    one, two = (viz.volumes(graph, unit=(name, 1, 1)) for name in ("map", "conv2d"))
+    assert one.svg == two.svg
