@@ -9,7 +9,7 @@ from typing import Literal
 
 from graphc.ir import facts, naming
 from graphc.ir.graph import Graph, post_order
-from graphc.ir.leaves import SEED, STEP, Input, Leaf, Parameter
+from graphc.ir.leaves import SEED, STEP, Input, Leaf, Parameter, State
 from graphc.ir.node import Node
 
 Part = Literal["forward", "backward", "update"]
@@ -76,8 +76,8 @@ def modules(graph: Graph) -> dict[Node, str]:
 
     A leaf belongs where its name says (``features.0.weight`` to ``features.0``), a result to the
     module that was being called; one whose origin is not known, as in a parsed graph, to the
-    module whose parameters it reads, if that is one alone. What is made of numbers alone has no
-    origin in this graph: it goes with the first node that reads it.
+    module whose parameters it reads, if that is one alone, or whose statistics it makes. What is
+    made of numbers alone has no origin in this graph: it goes with the first node that reads it.
     """
     known: dict[facts.Scope, str] = {}
     roots = {
@@ -102,10 +102,43 @@ def modules(graph: Graph) -> dict[Node, str]:
             read = {found[n] for n in node.inputs if isinstance(n.op, Parameter)}
             path = read.pop() if len(read) == 1 else ""
         found[node] = path
+    if not roots:
+        _with_statistics(graph, found)
     for node in reversed(numbers(graph)):
         users = graph.users(node)
         found[node] = found[users[0]] if users else ""
     return found
+
+
+def _with_statistics(graph: Graph, found: dict[Node, str]) -> None:
+    """In a parsed graph, the module of what computes and updates the states of a normalization:
+    what reads or becomes one, the statistic that ``track`` takes, and all between such nodes."""
+    homes = {found[leaf] for leaf in graph.states.values()} - {""}
+    if not homes:
+        return
+    part = parts(graph)
+    plain = [n for n in graph.nodes if part[n] != "backward" and not isinstance(n.op, Leaf)]
+    for leaf, node in graph.leaf_updates.items():
+        if found[leaf] in homes and isinstance(leaf.op, State) and not found[node]:
+            found[node] = found[leaf]
+    for node in plain:
+        read = {found[n] for n in node.inputs if isinstance(n.op, State)} - {""}
+        if len(read) == 1 and not found[node]:
+            found[node] = read.pop()
+        if node.op.name == "track" and not found[node.inputs[0]]:
+            found[node.inputs[0]] = found[node]
+    members, after = set(plain), dict[Node, set[str]]()
+    for node in reversed(plain):
+        users = [user for user in graph.users(node) if user in members]
+        after[node] = {m for u in users for m in ({found[u]} if found[u] else after[u])}
+        if not users:
+            after[node] = {""}  # an output of the graph
+    before: dict[Node, set[str]] = {}
+    for node in plain:
+        reads = [n for n in node.inputs if n in members]
+        before[node] = {m for n in reads for m in ({found[n]} if found[n] else before[n])}
+        if not found[node] and len(after[node]) == 1 and after[node] <= before[node] & homes:
+            (found[node],) = after[node]
 
 
 def numbers(graph: Graph) -> tuple[Node, ...]:

@@ -247,6 +247,27 @@ def test_a_tangle_is_folded_before_it_is_laid_out() -> None:
     assert "lines would cross too often" in viz.draw(small, seconds=20).svg
 
 
+def test_a_parsed_graph_folds_as_the_declared_one() -> None:
+    """The printed text has no modules: the names of the states tell what a normalization is."""
+
+    def conv(channels: int, filters: int, size: int) -> nn.Conv2d:
+        return nn.Conv2d(channels, filters, size, padding=size // 2, bias=False)
+
+    steps = [conv(64, 16, 1), conv(16, 16, 3), conv(16, 64, 1)]
+    norms = [nn.BatchNorm2d(16), nn.BatchNorm2d(16), nn.BatchNorm2d(64)]
+    branch = [layer for pair in zip(steps, norms, strict=True) for layer in (*pair, nn.ReLU())]
+    before = nn.BatchNorm2d(64, name="before")
+    x = gx.input("x", ("N", 64, "H", "W"))
+    block = nn.Residual(nn.Sequential(*branch[:-1]), name="block")
+    graph = gx.Graph({"y": block(gx.relu(before(gx.relu(x))))})
+    one, two = (viz.draw(g).model["nodes"] for g in (graph, gx.parse(str(graph))))
+    assert [(n["name"], n["kind"], len(n["inside"])) for n in one] == [
+        (n["name"], n["kind"], len(n["inside"])) for n in two
+    ]
+    assert sum(n["kind"] == "box" for n in two) == 4
+    assert len(two) <= 25
+
+
 def test_a_box_does_not_read_what_is_in_it() -> None:
     """Of four normalizations of one size, the count that all of them read is in the first box."""
     x = h = gx.input("x", ("N", 4, 8, 8))
