@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
@@ -9,8 +10,9 @@ from typing import TypeAlias
 from graphc.analysis import regions
 from graphc.analysis.progressions import Progressions
 from graphc.analysis.regions import Region
-from graphc.ir import Node
+from graphc.ir import GraphError, Node
 from graphc.ir.dims import evaluate
+from graphc.ir.node import describe
 from graphc.ir.window import (
     AxisWindow,
     Followed,
@@ -93,10 +95,20 @@ class Relation:
 
     @staticmethod
     def of(edge: Edge, sizes: Mapping[str, int]) -> Relation:
-        """The relation of ``edge``. Raises KeyError for a size that is not given."""
+        """The relation of ``edge``. Raises KeyError for a size that is not given, GraphError for
+        sizes that the graph does not work at."""
         out, inside = edge.user.type.concrete(sizes), edge.source.type.concrete(sizes)
         found = links(edge)
         if found is None:
+            # At N = 1 a batch that is cut in three has no element left to tell the axes by.
+            if not math.prod(out) == math.prod(inside) > 0:
+                at = ", ".join(f"{name}={size}" for name, size in sizes.items())
+                raise GraphError(
+                    f"the graph does not work at {at}: {list(inside)} cannot take the shape "
+                    f"{list(out)} in\n  {describe(edge.user)}\n  to fix: give sizes at which it "
+                    "does, size={'N': …}",
+                    nodes=[edge.user],
+                )
             return Relation(out, inside, None)
         axes = tuple(
             (axis, window, evaluate(window.size, sizes), evaluate(window.pad, sizes))

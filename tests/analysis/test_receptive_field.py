@@ -448,3 +448,11 @@ def test_sums_and_constant_matrices(build: Any) -> None:
     for row, column in np.ndindex(7, 5):
         np.testing.assert_array_equal(forth.mask(row, column), brute[:, :, row, column])
     assert gx.equivariance(node, x).period is None
+
+
+def test_a_batch_of_one_that_the_graph_cannot_cut_is_an_error_and_no_endless_search() -> None:
+    x = gx.input("x", ("N", 1, 5, 5))
+    third = gx.reshape(x[: gx.Dim.named("N") // 3 * 3], (gx.Dim.named("N") // 3, 3, 5, 5))
+    with pytest.raises(gx.GraphError, match="does not work at N=1"):
+        gx.receptive_field(third).rows(0)
+    assert gx.receptive_field(third, size={"N": 3}).rows(0) == (0,)
