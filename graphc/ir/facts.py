@@ -7,6 +7,8 @@ of a transformed graph still says which line of the user it comes from.
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import sys
 import threading
 import weakref
@@ -105,6 +107,8 @@ _OURS = tuple(
 _ZOO = f"{_PACKAGE / 'models'}/"
 _REGISTRY = f"{_ZOO}registry.py"
 _CLI = f"{_PACKAGE / 'cli'}/"
+# Python's own code between two frames of ours: a cached property, a context manager.
+_BETWEEN = frozenset({functools.__file__, contextlib.__file__})
 COMMAND = "graphc"  # the line of what the command line does by itself: nobody wrote one
 
 
@@ -130,6 +134,8 @@ def _is_ours(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
     if file == "<string>":  # the __init__ that dataclass writes for an op, or python -c
         return str(frame.f_globals.get("__name__")).startswith("graphc.")
+    if file in _BETWEEN:
+        return True
     return file.startswith(_OURS) and (not file.startswith(_ZOO) or file == _REGISTRY)
 
 
