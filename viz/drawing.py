@@ -56,7 +56,7 @@ class Drawing:
 
     @cached_property
     def dot(self) -> str:
-        """DOT text; comments carry the IR and the outline. Equal graphs give equal bytes."""
+        """DOT text; comments carry the IR and the outline. The same graph gives the same bytes."""
         said = "".join(f"// {row}\n" for row in outline(self._model))
         text = write(self._model, caption=str(self.caption))
         return f"// {embed(self.graph, comments=False)}\n{said}{text}"
