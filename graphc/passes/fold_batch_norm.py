@@ -27,9 +27,10 @@ def fold_batch_norm() -> Callable[[Graph], Graph]:
 
     So for every ``conv2d``, ``conv_transpose2d``, and ``linear`` of vectors whose weight and
     statistics depend on variables alone and whose result nothing else reads: after ``inference``,
-    that is. In a training
-    graph the statistics are those of the batch, and nothing is folded. s, w·s and the new bias are
-    nodes of the graph, which ``Program.bind`` computes once. Values change by rounding alone.
+    that is. Where something else does read a convolution, or its weight is not known, the
+    normalization behind it becomes y·s + (shift - mean·s). In a training graph the statistics are
+    those of the batch, and nothing is folded. s, w·s and the new bias are nodes of the graph, which
+    ``Program.bind`` computes once. Values change by rounding alone.
 
     Running it twice changes nothing. Raises GraphError after ``backward``.
 
@@ -51,20 +52,24 @@ def fold_batch_norm() -> Callable[[Graph], Graph]:
         def alone(node: Node) -> bool:
             return node not in held and len(graph.users(node)) == 1
 
+        def foldable(before: Node) -> bool:
+            product, behind = _layer(before)
+            if not known.issuperset([*product.inputs[1:], *behind]):
+                return False
+            return product is before or alone(product)
+
         def replace(old: Node, inputs: tuple[Node, ...]) -> Node | None:
             if not isinstance(old.op, BatchNorm) or not known.issuperset(old.inputs[1:]):
                 return None
             before = old.inputs[0]
-            if not alone(before):
-                return None
             # A second normalization folds into what the first one left.
-            if before not in folded:
-                product, behind = _layer(before)
-                if not known.issuperset([*product.inputs[1:], *behind]):
-                    return None
-                if product is not before and not alone(product):
-                    return None
-            node = _folded(inputs[0], old.op.eps, inputs[1:])
+            if alone(before) and (before in folded or foldable(before)):
+                node = _folded(inputs[0], old.op.eps, inputs[1:])
+            elif isinstance(_layer(before)[0].op, PRODUCTS):
+                factor, moved = _affine(old.op.eps, inputs[1:], [])
+                node = inputs[0] * _channels(factor) + _channels(moved)
+            else:
+                return None
             if node is not None:
                 facts.add(node, facts.origins(before))
                 folded.add(old)
@@ -92,16 +97,27 @@ def _folded(layer: Node, eps: float, statistics: tuple[Node, ...]) -> Node | Non
         isinstance(product.op, Linear) and product.ndim != 2
     ):
         return None
-    scale, shift, mean, variance = statistics
     x, weight, *biases = product.inputs
     biases += [reshape(bias, (-1,)) for bias in behind]
-    factor = scale / sqrt(variance + eps)
-    moved = shift + (reduce(add, biases) - mean) * factor if biases else shift - mean * factor
+    factor, moved = _affine(eps, statistics, biases)
     bias = broadcast_to(moved, (product.shape[1],))
     scaled = _scaled(product.op, weight, factor)
     if isinstance(product.op, Conv2dInputGrad):
         return make(product.op, x, scaled) + reshape(bias, (-1, 1, 1))
     return make(product.op, x, scaled, bias)
+
+
+def _affine(eps: float, statistics: tuple[Node, ...], biases: list[Node]) -> tuple[Node, Node]:
+    """The factor of each channel, and what is added behind it."""
+    scale, shift, mean, variance = statistics
+    factor = scale / sqrt(variance + eps)
+    moved = shift + (reduce(add, biases) - mean) * factor if biases else shift - mean * factor
+    return factor, moved
+
+
+def _channels(vector: Node) -> Node:
+    """A number for each channel, beside a map; a scalar as it is."""
+    return vector if vector.ndim == 0 else reshape(vector, (-1, 1, 1))
 
 
 def _scaled(op: Op, weight: Node, factor: Node) -> Node:

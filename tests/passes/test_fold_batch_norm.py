@@ -134,10 +134,14 @@ def test_a_bias_that_is_added_behind_and_numbers() -> None:
         graph = gx.Graph({"y": gx.batch_norm(layer, 2, 3, 0.5, 4)})
         folded = check(graph, image(2, 2, 5, 5))
         assert not any(node.op.name == "batch_norm" for node in folded.nodes)
-    # A bias that reads the batch stays where it is, and so does one that is no channel's.
-    for other in (gx.mean(x, (0, 1, 2, 3)) * u, gx.parameter("rows", (4, 1), init="normal")):
-        graph = gx.Graph({"y": gx.batch_norm(gx.conv2d(x, w) + other, 2, 3, 0.5, 4)})
-        assert graph.apply(passes.fold_batch_norm()) == graph
+    # A bias that reads the batch stays where it is: the normalization is a scale and a shift.
+    moving = gx.conv2d(x, w) + gx.mean(x, (0, 1, 2, 3)) * u
+    folded = check(gx.Graph({"y": gx.batch_norm(moving, 2, 3, 0.5, 4)}), image(2, 2, 5, 5))
+    assert not any(node.op.name == "batch_norm" for node in folded.nodes)
+    # One that is no channel's makes it another layer.
+    rows = gx.conv2d(x, w) + gx.parameter("rows", (4, 1), init="normal")
+    graph = gx.Graph({"y": gx.batch_norm(rows, 2, 3, 0.5, 4)})
+    assert graph.apply(passes.fold_batch_norm()) == graph
 
 
 def test_two_normalizations_fold_into_one_layer() -> None:
@@ -167,23 +171,37 @@ def test_a_true_convolution_folds_and_a_shared_one_folds_at_every_call() -> None
 def test_what_is_not_folded() -> None:
     x, w, s = gx.input("x", ("N", 2, 4, 4)), gx.parameter("w", (2, 2, 1, 1)), gx.state("s", (2,))
     y = gx.conv2d(x, w)
-    normal = gx.batch_norm(y, 1, 0, s, s)
     features = gx.linear(gx.input("z", ("N", 3, 3)), gx.parameter("u", (3, 3)))
     kept = {
-        "read twice": gx.Graph({"y": normal + y}),
-        "an output": gx.Graph({"y": normal, "map": y}),
-        "an update": gx.Graph({"y": normal}, {s: gx.mean(y, (0, 2, 3))}),
         "statistics of the batch": gx.Graph(
             {"y": gx.batch_norm(y, 1, 0, gx.mean(x, (0, 2, 3)), s)}
         ),
         "features that are no channels": gx.Graph({"y": gx.batch_norm(features, 1, 0, 0, 1)}),
         "another layer": gx.Graph({"y": gx.batch_norm(gx.relu(x), 1, 0, s, s)}),
-        "drawn weights": gx.Graph(
-            {"y": gx.batch_norm(gx.conv2d(x, gx.dropout(w, retain=0.5)), 1, 0, s, s)}
-        ),
     }
     for what, graph in kept.items():
         assert graph.apply(passes.fold_batch_norm()) == graph, what
+
+
+def test_what_else_is_read_stays_and_the_normalization_is_a_scale_and_a_shift() -> None:
+    x, w = gx.input("x", ("N", 2, 4, 4)), gx.parameter("w", (2, 2, 1, 1), init="normal")
+    m = gx.parameter("m", (2,))
+    v = gx.exp(gx.parameter("v", (2,)))
+    y = gx.conv2d(x, w)
+    normal = gx.batch_norm(y, 1, 0, m, v)
+    drawn = gx.conv2d(x, gx.dropout(w, retain=0.5))
+    graphs = (
+        gx.Graph({"y": normal + y}),
+        gx.Graph({"y": normal, "map": y}),
+        gx.Graph({"y": normal}, {gx.state("s", (2,)): gx.mean(y, (0, 2, 3))}),
+        gx.Graph({"y": gx.batch_norm(drawn, 1, 0, m, v)}),
+        gx.Graph({"y": gx.batch_norm(y, 1, 0, 0.5, 2.0) - y}),
+    )
+    for graph in graphs:
+        folded = check(graph, image(2, 2, 4, 4))
+        assert not after_convolutions(folded)
+        assert sum(node.op.name == "conv2d" for node in folded.nodes) == 1
+        assert folded.apply(passes.fold_batch_norm()) == folded
 
 
 def test_it_stands_before_backward_and_gradients_reach_what_was_folded() -> None:
