@@ -183,9 +183,10 @@ def draw(
     parameter that is updated a dashed edge from its new value. After ``passes.unshare()`` the uses
     of each shared parameter have a colour, a dash and a name of their own.
 
-    fold: True draws each module as one box, and modules that repeat each other as one box ×N; a
-    path glob (or several) those that fit (``"layer3*"``, ``"update/*"``); a predicate those whose
-    path it is true of; False none. None leaves a drawing of 25 nodes alone, folds the statistics of
+    fold: True draws each module as one box, and modules that repeat each other as one box ×N (and
+    what is then still larger than ``limit`` in runs of consecutive nodes); a path glob (or several)
+    those that fit (``"layer3*"``, ``"update/*"``); a predicate those whose path it is true of;
+    False none. None leaves a drawing of 25 nodes alone, folds the statistics of
     normalization in a larger one, and modules and their repetitions in one of more than ``limit``
     nodes; the picture says so. program: the layout program, e.g. ``"dot"`` for a Graphviz of the
     system. seconds: how long it may take.

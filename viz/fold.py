@@ -50,7 +50,12 @@ def fold(model: Model, how: Fold, limit: int) -> Model:
             return _automatic(model, tree, limit, "its lines would cross too often")
         return model if len(model.nodes) <= FEW else _tidy(model, tree)
     if how is True:
-        return _overview(model, tree)
+        found = _overview(model, tree)
+        if len(found.nodes) > limit:  # few modules, or none
+            return _automatic(model, tree, limit, f"more than {limit:,} nodes")
+        if tangle(found) > DRAWN:
+            return _automatic(model, tree, limit, "its lines would cross too often")
+        return found
     if callable(how):
         chosen = tree.where(how)
     else:

@@ -293,3 +293,14 @@ def test_what_joins_all_gradients_is_one_box() -> None:
         assert gx.parse(drawing.dot) == step
     short = viz.draw(models.build("mlp-1x512").apply(*clip), fold=True).model["nodes"]
     assert not [n for n in short if n["id"].startswith("box:joint:")]
+
+
+def test_folding_a_large_graph_without_modules_cuts_it() -> None:
+    h = gx.input("x", ("N", 2))
+    for _ in range(1100):
+        h = gx.relu(gx.exp(h))
+    drawing = viz.draw(gx.Graph({"y": h}), fold=True)
+    assert len(drawing.model["nodes"]) <= 61
+    assert "more than 2,000 nodes" in drawing.model["folded"]
+    few = viz.draw(gx.Graph({"y": gx.relu(gx.exp(gx.input("x", ("N", 2))))}), fold=True)
+    assert len(few.model["nodes"]) == 3
