@@ -243,11 +243,12 @@ def test_the_graph_moves_zooms_and_is_walked(chromium: Any, page: Path) -> None:
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [DESK, PHONE], ids=["desk", "phone"])
 def test_without_scripts_it_is_figures(
-    chromium: Any, page: Path, net: gx.Graph, scheme: str
+    chromium: Any, page: Path, net: gx.Graph, size: dict[str, int], scheme: str
 ) -> None:
     given = {"color_scheme": scheme, "java_script_enabled": False}
-    with Tab(chromium, page, PHONE, **given) as tab:
+    with Tab(chromium, page, size, **given) as tab:
         assert tab.locator("#graph .static svg").is_visible()
         assert tab.locator("#fields .static svg").is_visible()
         frames = tab.locator("#film-strip > li")
