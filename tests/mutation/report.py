@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.mutation.gradients import Verdict
 from tests.mutation.reasons import REASONS
 
+CUDA = "# Wrong CUDA, and who finds it"  # where the part of cuda_report.py begins
 PAGE = Path(__file__).parents[2] / "docs" / "mutants.md"
 
 HEAD = """# Wrong gradient rules, and who finds them
@@ -35,7 +36,7 @@ FATES = {
 
 
 def page(verdicts: Sequence[Verdict]) -> str:
-    """The whole page. Raises KeyError for one that lives without a reason."""
+    """The page, its part on CUDA as it is. Raises KeyError for one that lives without a reason."""
     count = Counter(verdict.fate for verdict in verdicts)
     lines = ["| of all mutants | |", "|---|---|", f"| drawn | {len(verdicts)} |"]
     lines += [f"| {text} | {count[fate]} |" for fate, text in FATES.items()]  # type: ignore[index]
@@ -50,7 +51,8 @@ def page(verdicts: Sequence[Verdict]) -> str:
         living = [verdict for verdict in verdicts if verdict.fate in fates]
         lines += ["", f"## {title}", "", "| rule | before | after | why |", "|---|---|---|---|"]
         lines += [row(verdict) for verdict in living]
-    return HEAD + "\n".join(lines) + "\n"
+    _, begins, rest = PAGE.read_text(encoding="utf-8").partition(CUDA)
+    return HEAD + "\n".join(lines) + "\n" + (f"\n{begins}{rest}" if begins else "")
 
 
 def row(verdict: Verdict) -> str:
