@@ -30,12 +30,15 @@ from graphc.ir.errors import BackendError
 from graphc.ir.graph import Graph
 from graphc.ir.kernel import (
     Alias,
+    Axis,
     Gemm,
     Kernel,
     Load,
+    Phase,
     Ref,
     Routine,
     Store,
+    index,
     value,
 )  # fmt: skip
 from graphc.ir.node import Node
@@ -84,6 +87,7 @@ class Scheduler(Table):
             tf32=options.tf32,
         )  # fmt: skip
         kept = {value(node) for node in (*graph.outputs.values(), *graph.leaf_updates.values())}
+        self.kept = kept
         updates = {value(node) for node in graph.leaf_updates.values()}
         self.work = fuse(ordered.steps, kept, updates, self.products, fused=options.fused)
         super().__init__(graph, Ordered((), in_place(graph, self.work)))
@@ -183,7 +187,9 @@ class Scheduler(Table):
             case "constant":
                 self.constant(step)
             case "philox":
-                return  # its numbers are made where they are read
+                # Its numbers are made where they are read; an output has to hold them too.
+                if step.out in self.kept:
+                    self.launch([_written(step)])
             case "check_range":
                 bounds = tuple(
                     Scalar(Linear(b) if isinstance(b, dims.Dim) else b)
@@ -239,6 +245,16 @@ def library_views(step: Gemm) -> tuple[View, View, View] | None:
     if any(view.order is not None and None in view.order for view in (a, b)):
         return None
     return a, b, out
+
+
+def _written(step: Routine) -> Kernel:
+    """The numbers of a philox, each stored where it belongs."""
+    assert step.out is not None
+    axes = tuple(Axis(f"n{i}", size) for i, size in enumerate(step.out.shape))
+    where = tuple(map(index, axes))
+    return Kernel(
+        step.node, axes, (Phase(stores=(Store(step.out, where, Load(step.out, where)),)),)
+    )
 
 
 def _columns(kernel: Kernel) -> bool:

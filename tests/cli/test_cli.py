@@ -205,7 +205,7 @@ MISTAKES = [
     (["show", "bytes.txt"], "bytes.txt is not text, so not a printed graph"),
     (["show", "."], "Is a directory"),
     (["show", "plain.safetensors"], "plain.safetensors holds weights without their graph"),
-    (["draw", "lenet-5", "-o", "a.gif"], "a drawing is saved as .svg, .png, .pdf, .html, .dot or .json"),
+    (["draw", "lenet-5", "-o", "a.gif"], "a drawing is saved as .svg, .png, .pdf, .html, .dot"),
     (["draw", "lenet-5", "-o", "no/such/a.svg"], "no/such/a.svg: no such file or directory"),
     (["draw", "lenet-5", "--fold", "encoder*"], "encoder*"),
     (["source", "nets.py:lossless"], "adds a penalty to the output 'loss', and there is none"),

@@ -84,3 +84,19 @@ def test_a_batch_may_grow_and_shrink() -> None:
         given = batch(graph, n, seed=n)
         numpy(left, given), device(right, given)
     assert max(differences(left, right).values()) < 1e-4
+
+
+@pytest.mark.parametrize("others", [[], ["twice"], ["sums"], ["twice", "sums"]])
+def test_random_numbers_that_are_an_output(others: list[str]) -> None:
+    """They are made where they are read, and written where they are asked for."""
+    u = gx.random_uniform(("N", 11))
+    x = gx.input("x", ("N",))
+    made = {"twice": u * 2.0, "sums": gx.sum(u, 1) + x}
+    graph = gx.Graph({"u": u, "x": x + 1.0, **{name: made[name] for name in others}})
+    device = gx.compile(graph, backend="emulated", verify=True, poison=True)
+    numpy = gx.compile(graph)
+    given = {"x": np.arange(5, dtype=np.float32)}
+    expected, found = (p(p.init(seed=3), given) for p in (numpy, device))
+    for name, array in expected.items():
+        np.testing.assert_allclose(gx.to_numpy(found[name]), array, rtol=1e-6, err_msg=name)
+    assert np.array_equal(gx.to_numpy(found["u"]), expected["u"])
