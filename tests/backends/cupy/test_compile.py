@@ -57,4 +57,6 @@ def test_a_residual_net(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", sorted(set(models.names()) - set(SMALL)))
 def test_the_rest_of_the_zoo(name: str, tmp_path: Path) -> None:
     graph = trained(models.build(name))
-    check(gx.compile(graph, backend="emulated", sizes={"N": 8})._text().cuda, tmp_path)
+    # Its plan is not looked at here: to verify one of 140 million weights takes 18 GB.
+    program = gx.compile(graph, backend="emulated", sizes={"N": 8}, verify=False)
+    check(program._text().cuda, tmp_path)
