@@ -15,14 +15,14 @@ from graphc.ir.printer import embed
 
 from .caption import caption
 from .dot import HINTS, Hints, write
-from .export import to_pdf
+from .export import check_size, resized, to_pdf
 from .figure import Caption
 from .fold import Fold, fold
 from .model import Model, build
 from .overlay import mark, resolve, scale
 from .page import page
 from .render import PROGRAM, SECONDS, LayoutFailed, render
-from .svg import finish, outline, resized
+from .svg import finish, outline
 
 if TYPE_CHECKING:
     import networkx
@@ -114,7 +114,8 @@ class Drawing:
         Raises GraphError for another ending or size, BackendError where the layout fails.
         """
         path = Path(path)
-        _check_size(size, path)
+        if size is not None:
+            check_size(size, path)
         match path.suffix.lower():
             case ".svg":
                 data = (self.svg if size is None else resized(self.svg, size)).encode()
@@ -149,18 +150,6 @@ class Drawing:
         model = self._model
         note = f"; {model.folded}" if model.folded else ""
         return f"<graphc.viz.Drawing of {model.title}: {len(model.nodes)} nodes{note}>"
-
-
-def _check_size(size: Pixels | None, path: Path) -> None:
-    if size is None:
-        return
-    if path.suffix.lower() not in (".svg", ".png"):
-        raise GraphError(f"save({path.name!r}, size={size}): only .svg and .png have a size")
-    sides = list(size) if isinstance(size, (tuple, list)) else []
-    if len(sides) != 2 or not all(type(side) is int and 1 <= side <= 20_000 for side in sides):
-        raise GraphError(
-            f"save({path.name!r}, size={size!r}): (width, height) in pixels, from 1 to 20,000 each"
-        )
 
 
 def draw(

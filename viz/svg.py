@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import xml.etree.ElementTree as ET
 from heapq import heapify, heappop, heappush
 
@@ -140,15 +139,6 @@ def ordered(model: Model) -> list[DrawnNode]:
             if not waits[user]:
                 heappush(ready, place[user])
     return found
-
-
-def resized(text: str, size: tuple[int, int]) -> str:
-    """SVG text with another width and height; what is drawn fits into them."""
-    head, tag, rest = text.partition("<svg ")
-    first, end, body = rest.partition(">")
-    for name, pixels in zip(("width", "height"), size, strict=True):
-        first = re.sub(rf'(?<![-\w]){name}="[^"]*"', f'{name}="{pixels}px"', first, count=1)
-    return f"{head}{tag}{first}{end}{body}"
 
 
 def _element(tag: str, text: str) -> ET.Element:
